@@ -1,0 +1,325 @@
+use crate::status::{GoAwayStatus, RstStatus};
+use crate::stream_id::StreamId;
+use std::fmt;
+
+/// Who caused an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Initiator {
+    /// The caller of this crate.
+    User,
+    /// This crate, because of a limit or its own state.
+    Library,
+    /// The peer.
+    Remote,
+}
+
+/// Bytes that are no SPDY frame. The connection cannot go on: after a bad header block the
+/// compression context is lost, after a bad length the frame boundary is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecodeError {
+    pub(crate) kind: DecodeErrorKind,
+    pub(crate) offset: u64,
+}
+
+impl DecodeError {
+    /// What is wrong.
+    #[must_use]
+    pub fn kind(&self) -> &DecodeErrorKind {
+        &self.kind
+    }
+
+    /// Where the frame began, in bytes from the start of this direction.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (frame at byte {})", self.kind, self.offset)
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+/// What is wrong with a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DecodeErrorKind {
+    /// The length field does not fit the frame type.
+    Length {
+        /// Frame type by name.
+        frame: &'static str,
+        /// What the frame said.
+        length: u32,
+    },
+    /// A control frame over its limit.
+    FrameTooLarge {
+        /// Frame type by name.
+        frame: &'static str,
+        /// What the frame said.
+        length: u32,
+        /// What is allowed.
+        limit: usize,
+    },
+    /// Flags that this frame type does not have.
+    Flags {
+        /// Frame type by name.
+        frame: &'static str,
+        /// The flag byte.
+        flags: u8,
+    },
+    /// The reserved top bit of a stream id is set.
+    ReservedBit(&'static str),
+    /// Stream id 0.
+    StreamZero(&'static str),
+    /// PING id 0.
+    PingZero,
+    /// RST_STREAM status 0, which the draft forbids.
+    ResetStatusZero,
+    /// The compressed header block does not inflate.
+    Inflate(&'static str),
+    /// The decompressed header block is over its limit.
+    HeaderBlockTooLarge {
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// More header pairs than allowed.
+    HeaderPairs {
+        /// What the block said.
+        count: u32,
+        /// What is allowed.
+        limit: usize,
+    },
+    /// A name or value longer than allowed.
+    HeaderField {
+        /// `name` or `value`.
+        field: &'static str,
+        /// What the block said.
+        length: u32,
+        /// What is allowed.
+        limit: usize,
+    },
+    /// The block ends inside a field.
+    HeaderTruncated,
+    /// Bytes behind the last pair.
+    HeaderSurplus(usize),
+    /// A name with an upper-case letter.
+    HeaderUpperCase,
+    /// A name that SPDY forbids (`connection`, `host`, ...).
+    HeaderForbidden(&'static str),
+}
+
+impl fmt::Display for DecodeErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Length { frame, length } => write!(f, "{frame} of {length} bytes: wrong length"),
+            Self::FrameTooLarge {
+                frame,
+                length,
+                limit,
+            } => {
+                write!(
+                    f,
+                    "{frame} of {length} bytes, more than the {limit} allowed"
+                )
+            }
+            Self::Flags { frame, flags } => write!(f, "{frame} with flags {flags:#04x}"),
+            Self::ReservedBit(frame) => write!(f, "{frame} with the reserved id bit set"),
+            Self::StreamZero(frame) => write!(f, "{frame} for stream 0"),
+            Self::PingZero => f.write_str("PING with id 0"),
+            Self::ResetStatusZero => f.write_str("RST_STREAM with status 0"),
+            Self::Inflate(why) => write!(f, "header block does not inflate: {why}"),
+            Self::HeaderBlockTooLarge { limit } => {
+                write!(f, "header block inflates to more than {limit} bytes")
+            }
+            Self::HeaderPairs { count, limit } => {
+                write!(
+                    f,
+                    "header block of {count} pairs, more than the {limit} allowed"
+                )
+            }
+            Self::HeaderField {
+                field,
+                length,
+                limit,
+            } => {
+                write!(
+                    f,
+                    "header {field} of {length} bytes, more than the {limit} allowed"
+                )
+            }
+            Self::HeaderTruncated => f.write_str("header block ends inside a field"),
+            Self::HeaderSurplus(n) => write!(f, "{n} bytes behind the last header pair"),
+            Self::HeaderUpperCase => f.write_str("header name with an upper-case letter"),
+            Self::HeaderForbidden(name) => write!(f, "header {name} is forbidden in SPDY"),
+        }
+    }
+}
+
+/// A frame that cannot be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// The header block is over our own limit, uncompressed bytes.
+    HeaderBlockTooLarge {
+        /// Bytes of the block.
+        size: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// A payload longer than the 24-bit length field can say.
+    TooLong(usize),
+    /// The compressor failed.
+    Deflate,
+}
+
+impl fmt::Display for EncodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HeaderBlockTooLarge { size, limit } => {
+                write!(
+                    f,
+                    "header block of {size} bytes, more than the {limit} allowed"
+                )
+            }
+            Self::TooLong(n) => write!(f, "payload of {n} bytes does not fit a frame"),
+            Self::Deflate => f.write_str("header compression failed"),
+        }
+    }
+}
+
+impl std::error::Error for EncodeError {}
+
+/// Ends the connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionError {
+    pub(crate) kind: ConnectionErrorKind,
+}
+
+impl ConnectionError {
+    /// What happened.
+    #[must_use]
+    pub fn kind(&self) -> &ConnectionErrorKind {
+        &self.kind
+    }
+
+    /// Who caused it.
+    #[must_use]
+    pub fn initiator(&self) -> Initiator {
+        match self.kind {
+            ConnectionErrorKind::Decode(_) | ConnectionErrorKind::TooManyErrors { .. } => {
+                Initiator::Remote
+            }
+        }
+    }
+
+    /// What the GOAWAY that answers it should say.
+    #[must_use]
+    pub fn status(&self) -> GoAwayStatus {
+        GoAwayStatus::PROTOCOL_ERROR
+    }
+}
+
+impl fmt::Display for ConnectionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            ConnectionErrorKind::Decode(e) => e.fmt(f),
+            ConnectionErrorKind::TooManyErrors { limit } => {
+                write!(f, "the peer caused more than {limit} stream errors")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConnectionError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.kind {
+            ConnectionErrorKind::Decode(e) => Some(e),
+            ConnectionErrorKind::TooManyErrors { .. } => None,
+        }
+    }
+}
+
+impl From<DecodeError> for ConnectionError {
+    fn from(e: DecodeError) -> Self {
+        Self {
+            kind: ConnectionErrorKind::Decode(e),
+        }
+    }
+}
+
+/// What ended a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectionErrorKind {
+    /// Not SPDY, or over a limit.
+    Decode(DecodeError),
+    /// The peer made us reset too many streams (B9).
+    TooManyErrors {
+        /// Resets allowed.
+        limit: u32,
+    },
+}
+
+/// Why a stream cannot be opened. Never caused by bytes of the peer alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// A GOAWAY was sent or received.
+    GoingAway,
+    /// All ids are used; a new connection is needed.
+    IdsExhausted,
+    /// [`crate::Limits::own_streams`] are open.
+    TooManyStreams(usize),
+    /// The header block cannot be written.
+    Encode(EncodeError),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::GoingAway => f.write_str("the connection is going away"),
+            Self::IdsExhausted => f.write_str("all stream ids of the connection are used"),
+            Self::TooManyStreams(n) => write!(f, "{n} streams are open already"),
+            Self::Encode(e) => e.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// Why an operation on a stream fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StreamError {
+    /// No such stream: never opened, ended on both sides, or reset.
+    Closed(StreamId),
+    /// The peer reset it.
+    Reset(RstStatus),
+    /// The caller has sent FIN already.
+    FinSent(StreamId),
+    /// DATA before SYN_REPLY: real openers drop it (PROTOCOL.md 1.6).
+    NotReplied(StreamId),
+    /// A second SYN_REPLY, or one for a stream this side opened.
+    NotReplyable(StreamId),
+    /// The frame cannot be written.
+    Encode(EncodeError),
+}
+
+impl fmt::Display for StreamError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed(id) => write!(f, "stream {id} is closed"),
+            Self::Reset(status) => write!(f, "stream reset by the peer: {status}"),
+            Self::FinSent(id) => write!(f, "stream {id}: FIN was sent already"),
+            Self::NotReplied(id) => write!(f, "stream {id}: SYN_REPLY must come before DATA"),
+            Self::NotReplyable(id) => write!(f, "stream {id} takes no SYN_REPLY"),
+            Self::Encode(e) => e.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StreamError {}

@@ -1,0 +1,268 @@
+//! What is on the wire and nothing else (SPDY/3.1 §2.2, §2.6).
+//!
+//! ```text
+//! control: | 1 | version:15 = 3 | type:16 |  | flags:8 | length:24 |  payload
+//! data:    | 0 | stream id:31             |  | flags:8 | length:24 |  payload
+//! ```
+//!
+//! | type | frame | payload |
+//! |---|---|---|
+//! | 1 | SYN_STREAM | id, associated id, priority (3 bits), slot, header block |
+//! | 2 | SYN_REPLY | id, header block |
+//! | 3 | RST_STREAM | id, status: 8 bytes |
+//! | 4 | SETTINGS | count, then count entries of 8 bytes |
+//! | 6 | PING | id: 4 bytes |
+//! | 7 | GOAWAY | last good id, status: 8 bytes |
+//! | 8 | HEADERS | id, header block |
+//! | 9 | WINDOW_UPDATE | id, delta: 8 bytes |
+//!
+//! All numbers are big-endian.
+
+use crate::header::HeaderBlock;
+use crate::status::{GoAwayStatus, RstStatus};
+use crate::stream_id::StreamId;
+use bytes::Bytes;
+
+/// Bytes of every frame's head.
+pub(crate) const HEAD: usize = 8;
+/// FIN flag of DATA, SYN_STREAM, SYN_REPLY and HEADERS.
+pub(crate) const FIN: u8 = 0x01;
+/// Second flag of SYN_STREAM.
+pub(crate) const UNIDIRECTIONAL: u8 = 0x02;
+/// The only version there is.
+pub(crate) const VERSION: u16 = 3;
+
+/// The control frames of SPDY/3.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Opens a stream.
+    SynStream,
+    /// Accepts one.
+    SynReply,
+    /// Ends one at once.
+    RstStream,
+    /// Parameters of the connection.
+    Settings,
+    /// Sign of life.
+    Ping,
+    /// No more streams.
+    GoAway,
+    /// More headers on a stream.
+    Headers,
+    /// Window credit.
+    WindowUpdate,
+}
+
+impl Kind {
+    /// `None` for types SPDY/3.1 does not have (5 was NOOP, 10 CREDENTIAL).
+    #[must_use]
+    pub const fn from_u16(kind: u16) -> Option<Self> {
+        Some(match kind {
+            1 => Self::SynStream,
+            2 => Self::SynReply,
+            3 => Self::RstStream,
+            4 => Self::Settings,
+            6 => Self::Ping,
+            7 => Self::GoAway,
+            8 => Self::Headers,
+            9 => Self::WindowUpdate,
+            _ => return None,
+        })
+    }
+
+    /// The number on the wire.
+    #[must_use]
+    pub const fn to_u16(self) -> u16 {
+        match self {
+            Self::SynStream => 1,
+            Self::SynReply => 2,
+            Self::RstStream => 3,
+            Self::Settings => 4,
+            Self::Ping => 6,
+            Self::GoAway => 7,
+            Self::Headers => 8,
+            Self::WindowUpdate => 9,
+        }
+    }
+
+    /// The name in the specification.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SynStream => "SYN_STREAM",
+            Self::SynReply => "SYN_REPLY",
+            Self::RstStream => "RST_STREAM",
+            Self::Settings => "SETTINGS",
+            Self::Ping => "PING",
+            Self::GoAway => "GOAWAY",
+            Self::Headers => "HEADERS",
+            Self::WindowUpdate => "WINDOW_UPDATE",
+        }
+    }
+
+    /// Fixed bytes of the payload, and whether a header block follows them.
+    pub(crate) const fn layout(self) -> (usize, bool) {
+        match self {
+            Self::SynStream => (10, true),
+            Self::SynReply | Self::Headers => (4, true),
+            Self::RstStream | Self::GoAway | Self::WindowUpdate => (8, false),
+            Self::Settings | Self::Ping => (4, false),
+        }
+    }
+}
+
+/// One frame, or of DATA the part that has arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Frame {
+    /// SYN_STREAM.
+    SynStream(SynStream),
+    /// SYN_REPLY.
+    SynReply(SynReply),
+    /// RST_STREAM.
+    RstStream(RstStream),
+    /// SETTINGS.
+    Settings(Settings),
+    /// PING.
+    Ping(Ping),
+    /// GOAWAY.
+    GoAway(GoAway),
+    /// HEADERS.
+    Headers(Headers),
+    /// WINDOW_UPDATE.
+    WindowUpdate(WindowUpdate),
+    /// DATA.
+    Data(Data),
+    /// A control frame of a type SPDY/3.1 does not have; its payload is skipped.
+    Unknown(Unknown),
+}
+
+/// Opens a stream (§2.6.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "the wire format is fixed")]
+pub struct SynStream {
+    /// The new stream.
+    pub id: StreamId,
+    /// Stream it belongs to, 0 for none. 31 bits.
+    pub associated: u32,
+    /// 0 (highest) to 7.
+    pub priority: u8,
+    /// Credential slot; 0 in SPDY/3.1.
+    pub slot: u8,
+    /// The sender will send no DATA.
+    pub fin: bool,
+    /// The receiver may send nothing.
+    pub unidirectional: bool,
+    /// Its header block.
+    pub headers: HeaderBlock,
+}
+
+/// Accepts a stream (§2.6.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "the wire format is fixed")]
+pub struct SynReply {
+    /// The stream.
+    pub id: StreamId,
+    /// The sender will send no DATA.
+    pub fin: bool,
+    /// Its header block; empty from Kubernetes.
+    pub headers: HeaderBlock,
+}
+
+/// Ends a stream at once (§2.6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "the wire format is fixed")]
+pub struct RstStream {
+    /// The stream.
+    pub id: StreamId,
+    /// Why.
+    pub status: RstStatus,
+}
+
+/// Parameters (§2.6.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "the wire format is fixed")]
+pub struct Settings {
+    /// Forget persisted settings.
+    pub clear: bool,
+    /// In wire order.
+    pub entries: Vec<Setting>,
+}
+
+/// One parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "the wire format is fixed")]
+pub struct Setting {
+    /// Persistence flags.
+    pub flags: u8,
+    /// Which parameter, 24 bits.
+    pub id: u32,
+    /// Its value.
+    pub value: u32,
+}
+
+/// Sign of life (§2.6.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "the wire format is fixed")]
+pub struct Ping {
+    /// Odd from clients, even from servers; the answer repeats it.
+    pub id: u32,
+}
+
+/// No more streams (§2.6.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "the wire format is fixed")]
+pub struct GoAway {
+    /// Last stream of the receiver that was processed; 0 for none. 31 bits.
+    pub last_good: u32,
+    /// Why.
+    pub status: GoAwayStatus,
+}
+
+/// More headers (§2.6.7). Never sent to Kubernetes: its receiver stops (PROTOCOL.md 1.6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "the wire format is fixed")]
+pub struct Headers {
+    /// The stream.
+    pub id: StreamId,
+    /// The sender will send no more DATA.
+    pub fin: bool,
+    /// The block.
+    pub headers: HeaderBlock,
+}
+
+/// Window credit (§2.6.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "the wire format is fixed")]
+pub struct WindowUpdate {
+    /// Stream, or 0 for the connection. 31 bits.
+    pub id: u32,
+    /// Bytes granted. 31 bits.
+    pub delta: u32,
+}
+
+/// Payload of a stream, handed out as it arrives: a DATA frame may claim 16 MiB, and memory must
+/// not follow the claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "the wire format is fixed")]
+pub struct Data {
+    /// The stream.
+    pub id: StreamId,
+    /// The next bytes.
+    pub payload: Bytes,
+    /// Bytes of this frame still to come.
+    pub remaining: u32,
+    /// The frame's FIN flag; the stream ends when `remaining` is 0.
+    pub fin: bool,
+}
+
+/// A control frame nobody knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "the wire format is fixed")]
+pub struct Unknown {
+    /// Its type.
+    pub kind: u16,
+    /// Payload bytes, skipped.
+    pub length: u32,
+}

@@ -1,0 +1,267 @@
+//! One zlib stream (RFC 1950) per direction and connection, over all header blocks in frame order
+//! (SPDY/3.1 §2.6.10.1, PROTOCOL.md 1.4).
+
+use super::{DICTIONARY, HeaderBlock};
+use crate::config::{HeaderEncoding, Limits};
+use crate::error::{DecodeErrorKind, EncodeError};
+use bytes::{BufMut, Bytes, BytesMut};
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+
+/// Bytes inflated at a time: how far a block may overshoot its limit before it is stopped.
+const STEP: usize = 4096;
+/// zlib head with FDICT set, then the dictionary's Adler-32.
+const ZLIB_HEAD: [u8; 6] = [0x78, 0xf9, 0xe3, 0xc6, 0xa7, 0xc2];
+
+/// Decompresses header blocks. After an error the context is lost and every further call fails.
+#[derive(Debug, Default)]
+pub struct Inflater {
+    /// Allocated with the first block: many connections never see one.
+    zlib: Option<Box<Decompress>>,
+    broken: bool,
+}
+
+impl Inflater {
+    /// A fresh context.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Inflates and parses one frame's header block. Must be called for every block of the
+    /// direction, in order, even for streams that are refused.
+    ///
+    /// # Errors
+    /// The block is no deflate data, over a limit, or not a header block. The connection must end.
+    pub fn block(&mut self, src: &[u8], limits: &Limits) -> Result<HeaderBlock, DecodeErrorKind> {
+        if self.broken {
+            return Err(DecodeErrorKind::Inflate("an earlier block was bad"));
+        }
+        let result = self
+            .inflate(src, limits.header_block_inflated)
+            .and_then(|plain| HeaderBlock::parse(plain, limits));
+        self.broken = result.is_err();
+        result
+    }
+
+    fn inflate(&mut self, mut src: &[u8], limit: usize) -> Result<Bytes, DecodeErrorKind> {
+        let zlib = self
+            .zlib
+            .get_or_insert_with(|| Box::new(Decompress::new(true)));
+        let mut plain = BytesMut::new();
+        let mut step = [0u8; STEP];
+        loop {
+            let (before_in, before_out) = (zlib.total_in(), zlib.total_out());
+            let status = zlib.decompress(src, &mut step, FlushDecompress::Sync);
+            let used =
+                usize::try_from(zlib.total_in().saturating_sub(before_in)).unwrap_or(usize::MAX);
+            let made =
+                usize::try_from(zlib.total_out().saturating_sub(before_out)).unwrap_or(usize::MAX);
+            src = src.get(used..).unwrap_or_default();
+            plain.put_slice(step.get(..made).unwrap_or_default());
+            if plain.len() > limit {
+                return Err(DecodeErrorKind::HeaderBlockTooLarge { limit });
+            }
+            match status {
+                Ok(Status::StreamEnd) if src.is_empty() => break,
+                Ok(Status::StreamEnd) => {
+                    return Err(DecodeErrorKind::Inflate(
+                        "bytes behind the end of the zlib stream",
+                    ));
+                }
+                // Room was left over, so all that these bytes hold is out.
+                Ok(_) if src.is_empty() && made < STEP => break,
+                Ok(_) if used == 0 && made == 0 => {
+                    return Err(DecodeErrorKind::Inflate("no progress"));
+                }
+                Ok(_) => {}
+                // Reported after the six bytes of the zlib head have been consumed.
+                Err(e) if e.needs_dictionary().is_some() => {
+                    zlib.set_dictionary(DICTIONARY)
+                        .map_err(|_| DecodeErrorKind::Inflate("another dictionary is wanted"))?;
+                }
+                Err(_) => return Err(DecodeErrorKind::Inflate("corrupt deflate data")),
+            }
+        }
+        Ok(plain.freeze())
+    }
+}
+
+/// Writes header blocks.
+#[derive(Debug)]
+pub struct Deflater {
+    encoding: HeaderEncoding,
+    zlib: Option<Box<Compress>>,
+    begun: bool,
+}
+
+impl Deflater {
+    /// A fresh context.
+    #[must_use]
+    pub fn new(encoding: HeaderEncoding) -> Self {
+        Self {
+            encoding,
+            zlib: None,
+            begun: false,
+        }
+    }
+
+    /// Appends one frame's compressed header block. Blocks must leave in the order in which they
+    /// were written here.
+    ///
+    /// # Errors
+    /// The block is longer than 32-bit lengths can say, or the compressor failed.
+    pub fn block(&mut self, headers: &HeaderBlock, dst: &mut BytesMut) -> Result<(), EncodeError> {
+        let mut plain = BytesMut::with_capacity(headers.encoded_len());
+        if !headers.encode(&mut plain) {
+            return Err(EncodeError::TooLong(headers.encoded_len()));
+        }
+        match self.encoding {
+            HeaderEncoding::Stored => {
+                self.stored(&plain, dst);
+                Ok(())
+            }
+            HeaderEncoding::Deflate(level) => self.deflated(level, &plain, dst),
+        }
+    }
+
+    fn stored(&mut self, plain: &[u8], dst: &mut BytesMut) {
+        if !self.begun {
+            dst.put_slice(&ZLIB_HEAD);
+            self.begun = true;
+        }
+        // Each block: type 0, not final, length, its complement. Real receivers insist on the
+        // empty one at the end, which is what a sync flush looks like.
+        for piece in plain.chunks(usize::from(u16::MAX)).chain([[].as_slice()]) {
+            let n = u16::try_from(piece.len()).unwrap_or(u16::MAX);
+            dst.put_u8(0);
+            dst.put_u16_le(n);
+            dst.put_u16_le(!n);
+            dst.put_slice(piece);
+        }
+    }
+
+    fn deflated(
+        &mut self,
+        level: u32,
+        mut src: &[u8],
+        dst: &mut BytesMut,
+    ) -> Result<(), EncodeError> {
+        let zlib = match &mut self.zlib {
+            Some(zlib) => zlib,
+            empty => {
+                let mut zlib = Box::new(Compress::new(Compression::new(level.min(9)), true));
+                zlib.set_dictionary(DICTIONARY)
+                    .map_err(|_| EncodeError::Deflate)?;
+                empty.insert(zlib)
+            }
+        };
+        let mut step = [0u8; STEP];
+        loop {
+            let (before_in, before_out) = (zlib.total_in(), zlib.total_out());
+            zlib.compress(src, &mut step, FlushCompress::Sync)
+                .map_err(|_| EncodeError::Deflate)?;
+            let used =
+                usize::try_from(zlib.total_in().saturating_sub(before_in)).unwrap_or(usize::MAX);
+            let made =
+                usize::try_from(zlib.total_out().saturating_sub(before_out)).unwrap_or(usize::MAX);
+            src = src.get(used..).unwrap_or_default();
+            dst.put_slice(step.get(..made).unwrap_or_default());
+            // A flush is complete only when it leaves room in the output.
+            if src.is_empty() && made < STEP {
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn block(pairs: &[(String, Vec<u8>)]) -> HeaderBlock {
+        pairs.iter().map(|(n, v)| (n, v)).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn both_encodings_round_trip(
+            blocks in prop::collection::vec(
+                prop::collection::vec(("[a-z]{0,40}", prop::collection::vec(any::<u8>(), 0..2000)), 0..20),
+                1..6),
+            level in 0u32..=9,
+        ) {
+            for encoding in [HeaderEncoding::Stored, HeaderEncoding::Deflate(level)] {
+                let (mut deflater, mut inflater) = (Deflater::new(encoding), Inflater::new());
+                for pairs in &blocks {
+                    let headers = block(pairs);
+                    let mut wire = BytesMut::new();
+                    deflater.block(&headers, &mut wire).unwrap();
+                    prop_assert!(wire.ends_with(&[0, 0, 0xff, 0xff]));
+                    prop_assert_eq!(inflater.block(&wire, &Limits::default()).unwrap(), headers);
+                }
+            }
+        }
+
+        #[test]
+        fn garbage_is_an_error_and_sticks(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let mut inflater = Inflater::new();
+            if inflater.block(&bytes, &Limits::default()).is_err() {
+                let mut good = BytesMut::new();
+                Deflater::new(HeaderEncoding::Stored).block(&HeaderBlock::new(), &mut good).unwrap();
+                prop_assert!(inflater.block(&good, &Limits::default()).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_stopped_at_the_limit() {
+        let limits = Limits::default();
+        let mut zlib = Compress::new(Compression::best(), true);
+        zlib.set_dictionary(DICTIONARY).unwrap();
+        let mut wire = Vec::with_capacity(1 << 20);
+        zlib.compress_vec(&vec![0; 16 << 20], &mut wire, FlushCompress::Sync)
+            .unwrap();
+        assert!(wire.len() < 20_000, "{} bytes of bomb", wire.len());
+        assert_eq!(
+            Inflater::new().block(&wire, &limits),
+            Err(DecodeErrorKind::HeaderBlockTooLarge {
+                limit: limits.header_block_inflated
+            })
+        );
+    }
+
+    #[test]
+    fn equal_lengths_give_equal_frames_when_stored() {
+        // No length side channel: the encoded size does not depend on what a value says.
+        let size = |value: &str| {
+            let mut wire = BytesMut::new();
+            let mut headers = HeaderBlock::new();
+            headers.push("streamtype", value);
+            Deflater::new(HeaderEncoding::Stored)
+                .block(&headers, &mut wire)
+                .unwrap();
+            wire.len()
+        };
+        assert_eq!(size("streamtype"), size("zqxjkvbpyg"));
+    }
+
+    #[test]
+    fn no_dictionary_and_all_levels_are_accepted() {
+        let mut plain = BytesMut::new();
+        block(&[("a".into(), b"b".to_vec())]).encode(&mut plain);
+        for level in 0..=9 {
+            let mut zlib = Compress::new(Compression::new(level), true);
+            let mut wire = Vec::with_capacity(1000);
+            zlib.compress_vec(&plain, &mut wire, FlushCompress::Sync)
+                .unwrap();
+            assert_eq!(
+                Inflater::new()
+                    .block(&wire, &Limits::default())
+                    .unwrap()
+                    .get("a"),
+                Some(b"b".as_slice())
+            );
+        }
+    }
+}
