@@ -54,6 +54,9 @@ mod config;
 mod conn;
 mod error;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod header;
 mod outgoing;
 mod status;

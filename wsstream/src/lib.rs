@@ -1,0 +1,10 @@
+//! The WebSocket side of the Kubernetes streaming protocols, without IO: what is negotiated.
+//!
+//! Now: the subprotocol names and the accept key, which the gateway needs to answer a WebSocket
+//! request with the right refusal. Framing (RFC 6455), channels and the tunnel follow.
+
+mod handshake;
+mod subprotocol;
+
+pub use handshake::accept_key;
+pub use subprotocol::{Subprotocol, TUNNEL_PREFIX, TUNNEL_SUFFIX};
