@@ -1,5 +1,10 @@
 //! Replays the fuzz corpus through the same bodies, in plain tests.
-#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    reason = "a test"
+)]
 #![cfg(feature = "fuzzing")]
 
 use std::path::Path;

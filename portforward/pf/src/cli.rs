@@ -1,0 +1,309 @@
+//! The command line.
+
+use crate::config::Selection;
+use crate::duration;
+use crate::exit::Failure;
+use crate::listen::{self, Address};
+use crate::target::{Target, check_name};
+use clap::{Parser, ValueEnum};
+use portforward::ports::PortSpec;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Forward local ports to a pod.
+///
+/// TYPE/NAME is a pod, or what leads to one: a deployment, replicaset, statefulset, daemonset, job,
+/// replicationcontroller or service, in kubectl's spellings (po, deploy, rs, sts, ds, rc, svc). NAME
+/// alone is a pod. Ports of a service are mapped to those of its pod.
+///
+/// Listens on 127.0.0.1 and ::1, prints one "Forwarding from" line for each on stdout once
+/// connections are served, and runs until Ctrl-C.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pf",
+    version,
+    override_usage = "pf [OPTIONS] TYPE/NAME [LOCAL:]REMOTE [[LOCAL:]REMOTE ...]",
+    after_long_help = AFTER_HELP,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    /// What to forward to; NAME alone is a pod
+    #[arg(value_name = "TYPE/NAME")]
+    target: Option<String>,
+
+    /// [LOCAL:]REMOTE: 5000 (both ends), 8888:5000, :5000 (any free local port); REMOTE may be a name
+    #[arg(value_name = "PORT")]
+    ports: Vec<String>,
+
+    /// Namespace of the target [default: that of the context]
+    #[arg(short, long, value_name = "NAME")]
+    namespace: Option<String>,
+
+    /// Kubeconfig file [default: KUBECONFIG (a list), then ~/.kube/config, then in-cluster]
+    #[arg(long, value_name = "FILE", conflicts_with = "embedded")]
+    kubeconfig: Option<PathBuf>,
+
+    /// Context of the kubeconfig
+    #[arg(long, value_name = "NAME", conflicts_with = "embedded")]
+    context: Option<String>,
+
+    /// Cluster entry of the kubeconfig
+    #[arg(long, value_name = "NAME", conflicts_with = "embedded")]
+    cluster: Option<String>,
+
+    /// User entry of the kubeconfig
+    #[arg(long, value_name = "NAME", conflicts_with = "embedded")]
+    user: Option<String>,
+
+    /// Addresses to listen on: IP addresses or localhost, separated by commas; may be repeated
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "localhost",
+        long_help = "Addresses to listen on: IP addresses or localhost, separated by commas; may be \
+                     repeated. localhost is 127.0.0.1 and ::1; a family that this machine lacks is \
+                     skipped, one on which the port is in use is an error (see --allow-partial)."
+    )]
+    address: Vec<String>,
+
+    /// How long to wait for a running pod if there is none at all, as in 30s or 1m0s
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "1m0s",
+        value_parser = duration::parse_positive
+    )]
+    pod_running_timeout: Duration,
+
+    /// Go on if one address family of localhost, or one of several ports, is in use by another
+    /// program
+    #[arg(long)]
+    allow_partial: bool,
+
+    /// How to speak to the API server
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Protocol::Auto)]
+    protocol: Protocol,
+
+    /// End when the connection is lost, as kubectl does (today pf always does)
+    #[arg(long)]
+    no_reconnect: bool,
+
+    /// Use a cluster inside this program instead of a real one, to try things out
+    #[arg(long)]
+    embedded: bool,
+
+    /// How much more to tell on stderr: 1 the way to the pod, 2 each connection
+    #[arg(
+        short = 'v',
+        long = "v",
+        value_name = "LEVEL",
+        default_value_t = 0,
+        value_parser = clap::value_parser!(u8).range(..=10)
+    )]
+    verbosity: u8,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  # Local ports 5000 and 6000 to the same ports of pod mypod
+  pf pod/mypod 5000 6000
+
+  # Local port 8443 to the port named https of service web, in its pod
+  pf svc/web 8443:https
+
+  # Any free local port to port 5000 of a pod of a deployment
+  pf -n shop deploy/cart :5000
+
+  # Local port 8888 on localhost and on one address of this machine
+  pf --address localhost,10.19.21.23 pod/mypod 8888:5000
+
+Exit codes:
+  0  ended by Ctrl-C or SIGTERM (before forwarding begins they kill pf: 130 or 143 in a shell)
+  1  connection lost, or any error without a code of its own
+  2  usage: bad arguments, ports, addresses or kubeconfig
+  3  not logged in, or a missing RBAC rule (which is printed)
+  4  target not found, not ready in time, or without the port
+  5  a local port cannot be listened on
+
+Ctrl-C and SIGTERM end forwarded connections and the session in order; a second one ends pf at once.";
+
+/// What is spoken on the connection to the API server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Protocol {
+    /// The best there is: SPDY for now
+    Auto,
+    /// SPDY in a WebSocket (not available yet)
+    Tunnel,
+    /// SPDY/3.1
+    Spdy,
+    /// One WebSocket for each connection (not available yet)
+    Channel,
+}
+
+/// The command line, read and checked.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) target: Target,
+    pub(crate) ports: Vec<PortSpec>,
+    pub(crate) addresses: Vec<Address>,
+    pub(crate) namespace: Option<String>,
+    pub(crate) selection: Selection,
+    pub(crate) patience: Duration,
+    pub(crate) partial: bool,
+    pub(crate) embedded: bool,
+}
+
+impl Cli {
+    pub(crate) const fn verbosity(&self) -> u8 {
+        self.verbosity
+    }
+
+    /// Everything that can be found wrong without a cluster.
+    ///
+    /// # Errors
+    /// Exit code 2.
+    pub(crate) fn check(self) -> Result<Request, Failure> {
+        let Some(target) = self.target.filter(|_| !self.ports.is_empty()) else {
+            return Err(Failure::usage(
+                "TYPE/NAME and list of ports are required for port-forward",
+            )
+            .advise("for example: pf pod/mypod 8080:80 (see pf --help)"));
+        };
+        let line = |text: &str| portforward::escape::line(text);
+        let target: Target = target
+            .parse()
+            .map_err(|text: String| Failure::usage(line(&text)))?;
+        let ports = self
+            .ports
+            .iter()
+            .map(|form| form.parse())
+            .collect::<Result<Vec<PortSpec>, _>>()
+            .map_err(|error| {
+                Failure::usage(line(&error.to_string()))
+                    .advise("give ports as REMOTE, LOCAL:REMOTE or :REMOTE")
+            })?;
+        let addresses = listen::addresses(&self.address)?;
+        if let Some(namespace) = &self.namespace {
+            check_name("namespace", namespace).map_err(|text| Failure::usage(line(&text)))?;
+        }
+        match self.protocol {
+            Protocol::Auto | Protocol::Spdy => {}
+            other @ (Protocol::Tunnel | Protocol::Channel) => {
+                let name = if other == Protocol::Tunnel {
+                    "tunnel"
+                } else {
+                    "channel"
+                };
+                return Err(
+                    Failure::usage(format!("--protocol {name} is not available yet"))
+                        .advise("leave --protocol out, or give --protocol spdy"),
+                );
+            }
+        }
+        Ok(Request {
+            target,
+            ports,
+            addresses,
+            namespace: self.namespace.filter(|namespace| !namespace.is_empty()),
+            selection: Selection {
+                kubeconfig: self.kubeconfig,
+                context: self.context,
+                cluster: self.cluster,
+                user: self.user,
+            },
+            patience: self.pod_running_timeout,
+            partial: self.allow_partial,
+            embedded: self.embedded,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::Exit;
+    use clap::CommandFactory as _;
+
+    fn check(words: &[&str]) -> Result<Request, Failure> {
+        let words = std::iter::once("pf").chain(words.iter().copied());
+        Cli::try_parse_from(words).unwrap().check()
+    }
+
+    fn error(words: &[&str]) -> String {
+        let failure = check(words).unwrap_err();
+        assert_eq!(failure.exit, Exit::Usage);
+        failure.to_string()
+    }
+
+    #[test]
+    fn clap_finds_no_fault() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_anywhere() {
+        let request = check(&[
+            "svc/web",
+            "-n",
+            "shop",
+            "8080:http",
+            "--address",
+            "127.0.0.1,127.0.0.2",
+            ":81",
+            "-v=4",
+            "--address=::1",
+            "--pod-running-timeout=90s",
+            "--context",
+            "c",
+            "--no-reconnect",
+        ])
+        .unwrap();
+        assert_eq!(request.target.to_string(), "service/web");
+        assert_eq!(request.ports.len(), 2);
+        assert_eq!(request.addresses.len(), 3);
+        assert_eq!(request.namespace.as_deref(), Some("shop"));
+        assert_eq!(request.selection.context.as_deref(), Some("c"));
+        assert_eq!(request.patience, Duration::from_secs(90));
+        assert!(!request.partial && !request.embedded);
+    }
+
+    #[test]
+    fn defaults() {
+        let request = check(&["web", "80"]).unwrap();
+        assert_eq!(request.addresses.len(), 2);
+        assert_eq!(request.patience, Duration::from_secs(60));
+        assert_eq!(request.namespace, None);
+    }
+
+    #[test]
+    fn usage_errors() {
+        let required = "error: TYPE/NAME and list of ports are required for port-forward";
+        assert!(error(&[]).starts_with(required));
+        assert!(error(&["web"]).starts_with(required));
+        assert!(error(&["web", "0"]).starts_with("error: remote port must be > 0"));
+        assert!(error(&["web", "a:b:c"]).starts_with("error: invalid port format 'a:b:c'"));
+        assert!(error(&["a/b/c", "80"]).contains("more than one slash"));
+        assert!(
+            error(&["web", "80", "--address", "here"]).starts_with("error: here is not a valid IP")
+        );
+        assert!(error(&["web", "80", "-n", "../x"]).contains("invalid namespace name"));
+        assert!(error(&["web", "80", "--protocol", "tunnel"]).contains("not available yet"));
+        assert!(error(&["web", "80", "--protocol", "channel"]).contains("not available yet"));
+        assert!(error(&["web", "\u{1b}[2J:80"]).contains("\\x1b[2J"));
+    }
+
+    #[test]
+    fn what_clap_refuses() {
+        for words in [
+            vec!["pf", "web", "80", "--pod-running-timeout", "0s"],
+            vec!["pf", "web", "80", "--pod-running-timeout", "60"],
+            vec!["pf", "web", "80", "--protocol", "http3"],
+            vec!["pf", "web", "80", "--token", "t"],
+            vec!["pf", "web", "80", "--embedded", "--context", "c"],
+        ] {
+            let error = Cli::try_parse_from(&words).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{words:?}");
+        }
+    }
+}

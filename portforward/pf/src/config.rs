@@ -1,0 +1,310 @@
+//! From kubeconfig files (or a pod's service account) to one `kube::Config` that has everything it
+//! needs: no file is left to be read, no plugin to be run.
+//!
+//! Precedence is kubectl's: `--kubeconfig`, `KUBECONFIG` (a list, the first entry to say something
+//! wins), `~/.kube/config`, in-cluster.
+
+use crate::api;
+use crate::exit::{Exit, Failure, Hop};
+use crate::kubeconfig::{self, Sources};
+use crate::output::Output;
+use crate::plugin;
+use crate::proxy::{self, Proxy};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use kube::Config;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use secrecy::{ExposeSecret as _, SecretString};
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// Which cluster, as the flags say.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Selection {
+    pub(crate) kubeconfig: Option<PathBuf>,
+    pub(crate) context: Option<String>,
+    pub(crate) cluster: Option<String>,
+    pub(crate) user: Option<String>,
+}
+
+/// Reads the configuration, gets credentials from a plugin if one is configured, and makes sure
+/// that the API server can be reached without a proxy.
+///
+/// # Errors
+/// Exit code 2 for a bad configuration, 3 for a plugin that gives nothing.
+pub(crate) async fn load(selection: &Selection, output: &Output) -> Result<Config, Failure> {
+    let sources = Sources::find(
+        selection.kubeconfig.clone(),
+        std::env::var_os("KUBECONFIG").as_deref(),
+        std::env::home_dir(),
+    );
+    let Some((kubeconfig, place)) = sources.read()? else {
+        return in_cluster(&sources, output).await;
+    };
+    output.trace(1, || format!("kubeconfig: {place}"));
+    let config = from_kubeconfig(kubeconfig, selection, place.clone(), output).await?;
+    complete(config, &place, output).await
+}
+
+async fn in_cluster(sources: &Sources, output: &Output) -> Result<Config, Failure> {
+    let config = Config::incluster().map_err(|error| {
+        Failure::new(
+            Exit::Usage,
+            Hop::Kubeconfig(sources.names()),
+            format!("no kubeconfig found, and not inside a cluster ({error})"),
+        )
+        .advise("name one with --kubeconfig or KUBECONFIG")
+    })?;
+    output.trace(1, || "configuration: the pod's service account".to_owned());
+    complete(config, "of the pod's service account", output).await
+}
+
+async fn from_kubeconfig(
+    mut kubeconfig: Kubeconfig,
+    selection: &Selection,
+    place: String,
+    output: &Output,
+) -> Result<Config, Failure> {
+    let fail = |text: String| Failure::new(Exit::Usage, Hop::Kubeconfig(place.clone()), text);
+    let context = selection
+        .context
+        .clone()
+        .or_else(|| kubeconfig.current_context.clone())
+        .filter(|context| !context.is_empty());
+    let Some(context) = context else {
+        return Err(
+            fail("current-context is not set".to_owned()).advise("choose one with --context")
+        );
+    };
+    let missing =
+        |text: &str, name: &str| fail(text.replace("NAME", &portforward::escape::line(name)));
+    let Some(chosen) = kubeconfig
+        .contexts
+        .iter()
+        .find(|named| named.name == context)
+        .and_then(|named| named.context.clone())
+    else {
+        let known: Vec<&str> = kubeconfig
+            .contexts
+            .iter()
+            .map(|named| named.name.as_str())
+            .collect();
+        let known = portforward::escape::line(&known.join(", "));
+        return Err(missing(
+            "context was not found for specified context: NAME",
+            &context,
+        )
+        .advise(format!("contexts there are: {known}")));
+    };
+    let cluster_name = selection.cluster.clone().unwrap_or(chosen.cluster);
+    let Some(cluster) = kubeconfig
+        .clusters
+        .iter_mut()
+        .find(|named| named.name == cluster_name)
+        .and_then(|named| named.cluster.as_mut())
+    else {
+        return Err(missing(
+            "no server found for cluster \"NAME\"",
+            &cluster_name,
+        ));
+    };
+    kubeconfig::settle_cluster(cluster).map_err(fail)?;
+    let proxy_url = cluster.proxy_url.take();
+    let user_name = selection.user.clone().or(chosen.user).unwrap_or_default();
+    match kubeconfig
+        .auth_infos
+        .iter_mut()
+        .find(|named| named.name == user_name)
+        .and_then(|named| named.auth_info.as_mut())
+    {
+        Some(user) => kubeconfig::settle_user(user).map_err(fail)?,
+        // As kubectl: a context may name a user that is not there, a flag may not.
+        None if selection.user.is_some() => {
+            return Err(missing("auth info \"NAME\" does not exist", &user_name));
+        }
+        None => {}
+    }
+    output.trace(1, || {
+        portforward::escape::line(&format!(
+            "context {context}, cluster {cluster_name}, user {user_name}"
+        ))
+    });
+    let options = KubeConfigOptions {
+        context: Some(context),
+        cluster: Some(cluster_name),
+        user: Some(user_name),
+    };
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &options)
+        .await
+        .map_err(|error| fail(kubeconfig::describe(&error)))?;
+    let environment = |name: &str| std::env::var(name).ok();
+    match proxy::applying(&config.cluster_url, proxy_url.as_deref(), environment) {
+        None => {}
+        Some(Proxy::Kubeconfig) => {
+            return Err(fail("proxy-url is not supported yet".to_owned())
+                .advise("use a cluster entry without proxy-url, or kubectl port-forward"));
+        }
+        Some(Proxy::Environment(variable)) => {
+            let host = proxy::host(&config.cluster_url);
+            let text = format!("the proxy of {variable} is not supported yet");
+            return Err(fail(text).advise(format!(
+                "add {host} to NO_PROXY if it can be reached directly; or use kubectl port-forward"
+            )));
+        }
+    }
+    config.proxy_url = None;
+    Ok(config)
+}
+
+/// Credentials that come from a file or a plugin, and the warning about an unverified server.
+async fn complete(mut config: Config, place: &str, output: &Output) -> Result<Config, Failure> {
+    let fail = |text: String| Failure::new(Exit::Usage, Hop::Kubeconfig(place.to_owned()), text);
+    if config.cluster_url.host().is_none_or(str::is_empty) {
+        return Err(fail(
+            "the server of the cluster is no URL with a host".to_owned(),
+        ));
+    }
+    if config.accept_invalid_certs {
+        output.note(format!(
+            "warning: the certificate of {} is not verified (insecure-skip-tls-verify)",
+            api::url_of(&config)
+        ));
+    }
+    let user = &mut config.auth_info;
+    user.token = user
+        .token
+        .take()
+        .filter(|token| !token.expose_secret().is_empty());
+    if let Some(file) = user.token_file.take().filter(|file| !file.is_empty()) {
+        match kubeconfig::read_text(Path::new(&file)) {
+            Ok(token) => user.token = Some(SecretString::from(token.trim())),
+            // As kubectl: a token in the file itself serves as well.
+            Err(_) if user.token.is_some() => {}
+            Err(error) => {
+                let file = portforward::escape::line(&file);
+                return Err(fail(format!("unable to read tokenFile {file}: {error}")));
+            }
+        }
+    }
+    let has_identity = user.client_certificate_data.is_some() && user.client_key_data.is_some();
+    if let Some(exec) = user.exec.take()
+        && user.token.is_none()
+        && user.username.is_none()
+        && !has_identity
+    {
+        let credentials = plugin::run(&exec).await?;
+        user.token = credentials.token;
+        if let Some((certificate, key)) = credentials.identity {
+            let key = Zeroizing::new(BASE64_STANDARD.encode(key.expose_secret()));
+            user.client_certificate_data = Some(BASE64_STANDARD.encode(certificate));
+            user.client_key_data = Some(SecretString::from(key.as_str()));
+        }
+    }
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Once;
+
+    const FILE: &str = "
+current-context: a
+contexts:
+- {name: a, context: {cluster: one, user: tok, namespace: shop}}
+- {name: b, context: {cluster: two, user: absent}}
+- {name: c, context: {cluster: absent}}
+- {name: p, context: {cluster: proxied, user: tok}}
+clusters:
+- {name: one, cluster: {server: 'https://127.0.0.1:6443'}}
+- {name: two, cluster: {server: 'https://127.0.0.2:6443/prefix', insecure-skip-tls-verify: true}}
+- {name: proxied, cluster: {server: 'https://127.0.0.3', proxy-url: 'http://user:canary-s3cret@proxy:1'}}
+users:
+- {name: tok, user: {token: canary-s3cret}}
+- {name: empty, user: {token: '', tokenFile: ''}}
+";
+
+    async fn load(selection: &Selection) -> Result<Config, Failure> {
+        static CRYPTO: Once = Once::new();
+        CRYPTO.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+        let output = Output::new(0).unwrap();
+        let kubeconfig = Kubeconfig::from_yaml(FILE).unwrap();
+        let config = from_kubeconfig(kubeconfig, selection, "F".to_owned(), &output).await?;
+        complete(config, "F", &output).await
+    }
+
+    fn named(context: &str) -> Selection {
+        Selection {
+            context: Some(context.to_owned()),
+            ..Selection::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn current_and_chosen_context() {
+        let config = load(&Selection::default()).await.unwrap();
+        assert_eq!(config.default_namespace, "shop");
+        assert_eq!(
+            config.auth_info.token.unwrap().expose_secret(),
+            "canary-s3cret"
+        );
+
+        // A user that is not there is nobody, as with kubectl.
+        let config = load(&named("b")).await.unwrap();
+        assert_eq!(config.cluster_url.path(), "/prefix");
+        assert!(config.accept_invalid_certs && config.auth_info.token.is_none());
+
+        let selection = Selection {
+            user: Some("tok".to_owned()),
+            cluster: Some("one".to_owned()),
+            ..named("b")
+        };
+        let config = load(&selection).await.unwrap();
+        assert_eq!(config.cluster_url.host(), Some("127.0.0.1"));
+        assert!(config.auth_info.token.is_some());
+
+        let selection = Selection {
+            user: Some("empty".to_owned()),
+            ..Selection::default()
+        };
+        assert!(load(&selection).await.unwrap().auth_info.token.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there() {
+        let cluster = Selection {
+            cluster: Some("zz".to_owned()),
+            ..Selection::default()
+        };
+        let user = Selection {
+            user: Some("zz".to_owned()),
+            ..Selection::default()
+        };
+        let table = [
+            (
+                named("zz"),
+                "context was not found for specified context: zz",
+            ),
+            (named("c"), "no server found for cluster \"absent\""),
+            (cluster, "no server found for cluster \"zz\""),
+            (user, "auth info \"zz\" does not exist"),
+        ];
+        for (selection, text) in table {
+            let failure = load(&selection).await.unwrap_err();
+            assert_eq!(failure.exit, Exit::Usage);
+            assert!(failure.to_string().contains(text), "{failure}");
+        }
+    }
+
+    /// A proxy's URL may hold a password.
+    #[tokio::test]
+    async fn proxies_are_refused_and_not_quoted() {
+        let failure = load(&named("p")).await.unwrap_err();
+        assert_eq!(failure.exit, Exit::Usage);
+        let text = failure.to_string();
+        assert!(
+            text.contains("proxy-url is not supported yet\n  where: kubeconfig F"),
+            "{text}"
+        );
+        assert!(!text.contains("canary"), "{text}");
+    }
+}

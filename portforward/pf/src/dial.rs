@@ -1,0 +1,328 @@
+//! The way to the API server for the upgrade: TCP, TLS, and the head fields that say who we are.
+//!
+//! Not the kube client's connection: the upgrade needs HTTP/1.1 and no other, a large read buffer,
+//! and the exact bytes behind the head.
+
+use crate::api::{self, CONNECT};
+use crate::exit::{Exit, Failure, Hop};
+use crate::proxy;
+use http::{HeaderMap, Request, Response, header};
+use kube::Config;
+use kube::client::{Body, ConfigExt as _};
+use rustls::pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::BufReader;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tower::{Layer as _, ServiceExt as _};
+
+/// Bytes read from the kernel at once. TLS reads record by record, which without a buffer below it
+/// costs two calls for 16 KiB.
+const READ_BUFFER: usize = 256 << 10;
+/// For credentials that have to be fetched.
+const CREDENTIALS: Duration = Duration::from_secs(30);
+/// For all of TCP and TLS.
+const DEADLINE: Duration = CONNECT;
+
+/// A connection to the API server, ready for a request head.
+pub(crate) enum Wire {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<BufReader<TcpStream>>>),
+}
+
+/// Connects to the server of the configuration.
+///
+/// # Errors
+/// Exit code 1, or 2 for a configuration that cannot be used.
+pub(crate) async fn connect(config: &Config) -> Result<Wire, Failure> {
+    let url = api::url_of(config);
+    let fail = |text: String| {
+        let text = format!("error upgrading connection: {text}");
+        Failure::new(
+            Exit::General,
+            Hop::ApiServer(url.clone()),
+            portforward::escape::line(&text),
+        )
+    };
+    let now = Instant::now();
+    let deadline = now.checked_add(DEADLINE).unwrap_or(now);
+    let late = |what: &str| fail(format!("{what} took longer than {} s", DEADLINE.as_secs()));
+    let tls = match config.cluster_url.scheme_str() {
+        Some("http") => None,
+        Some("https") | None => Some(tls(config, &url)?),
+        Some(other) => {
+            let text = format!("cannot use the scheme {other} of the server's URL");
+            return Err(Failure::new(
+                Exit::Usage,
+                Hop::ApiServer(url),
+                portforward::escape::line(&text),
+            ));
+        }
+    };
+    let tcp = match timeout_at(deadline, tcp(config, tls.is_some())).await {
+        Ok(tcp) => tcp.map_err(|error| fail(error.to_string()))?,
+        Err(_) => return Err(late("connecting")),
+    };
+    let Some((connector, name)) = tls else {
+        return Ok(Wire::Plain(tcp));
+    };
+    let tcp = BufReader::with_capacity(READ_BUFFER, tcp);
+    match timeout_at(deadline, connector.connect(name, tcp)).await {
+        Ok(Ok(stream)) => Ok(Wire::Tls(Box::new(stream))),
+        Ok(Err(error)) => Err(fail(format!("tls: {error}"))
+            .advise("check the certificate-authority and tls-server-name of the cluster entry")),
+        Err(_) => Err(late("the TLS handshake")),
+    }
+}
+
+fn tls(config: &Config, url: &str) -> Result<(TlsConnector, ServerName<'static>), Failure> {
+    let mut client = config
+        .rustls_client_config()
+        .map_err(|error| api::unusable(url, &error))?;
+    // HTTP/2 has no upgrade.
+    client.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let name = config
+        .tls_server_name
+        .as_deref()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| proxy::host(&config.cluster_url));
+    let name = ServerName::try_from(name.to_owned()).map_err(|_| {
+        let text = format!(
+            "{} is no name for a server certificate",
+            portforward::escape::line(name)
+        );
+        Failure::new(Exit::Usage, Hop::ApiServer(url.to_owned()), text)
+    })?;
+    Ok((TlsConnector::from(Arc::new(client)), name))
+}
+
+/// Tries all addresses of the host in turn.
+async fn tcp(config: &Config, tls: bool) -> io::Result<TcpStream> {
+    let host = proxy::host(&config.cluster_url);
+    let port = config
+        .cluster_url
+        .port_u16()
+        .unwrap_or(if tls { 443 } else { 80 });
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
+    let mut last = io::Error::new(io::ErrorKind::NotFound, format!("no address for {host}"));
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => {
+                tune(&stream)?;
+                return Ok(stream);
+            }
+            Err(error) => {
+                last = io::Error::new(error.kind(), format!("dial tcp {address}: {error}"));
+            }
+        }
+    }
+    Err(last)
+}
+
+/// A peer that is gone shows within half a minute. No TCP user timeout: it would also end the
+/// connection to a living peer that does not read for that long (a pod in a debugger).
+fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(15))
+        .with_interval(Duration::from_secs(5));
+    #[cfg(not(windows))]
+    let keepalive = keepalive.with_retries(3);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+/// Path of a pod's port-forward request, behind the path of the server's URL.
+pub(crate) fn path(config: &Config, namespace: &str, pod: &str) -> String {
+    let prefix = config.cluster_url.path().trim_end_matches('/');
+    format!("{prefix}/api/v1/namespaces/{namespace}/pods/{pod}/portforward")
+}
+
+/// The head fields of authentication and impersonation, as the kube client would send them, and who
+/// we are. Their values are secrets.
+///
+/// # Errors
+/// Exit code 3 if there are no credentials to be had.
+pub(crate) async fn fields(config: &Config) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+    let url = api::url_of(config);
+    // Not the error's own text alone: it may come from far below.
+    let fail = |text: String| {
+        let text = format!("getting credentials: {text}");
+        Failure::new(
+            Exit::Auth,
+            Hop::ApiServer(url.clone()),
+            portforward::escape::line(&text),
+        )
+    };
+    let seen = Arc::new(Mutex::new(HeaderMap::new()));
+    let sink = Arc::clone(&seen);
+    let capture = tower::service_fn(move |request: Request<Body>| {
+        if let Ok(mut seen) = sink.lock() {
+            *seen = request.headers().clone();
+        }
+        async { Ok::<_, tower::BoxError>(Response::new(Body::empty())) }
+    });
+    let extra = config
+        .extra_headers_layer()
+        .map_err(|error| api::unusable(&url, &error))?;
+    let service = extra.layer(capture);
+    let request = Request::new(Body::empty());
+    let auth = config
+        .auth_layer()
+        .map_err(|error| fail(error.to_string()))?;
+    let sent = async {
+        match auth {
+            Some(auth) => auth.layer(service).oneshot(request).await,
+            None => service.oneshot(request).await,
+        }
+    };
+    // An identity provider may have to be asked for a new token.
+    match tokio::time::timeout(CREDENTIALS, sent).await {
+        Ok(sent) => drop(sent.map_err(|error| fail(error.to_string()))?),
+        Err(_) => {
+            return Err(fail(format!(
+                "no answer within {} s",
+                CREDENTIALS.as_secs()
+            )));
+        }
+    }
+    let mut headers = seen.lock().map(|seen| seen.clone()).unwrap_or_default();
+    headers.remove(header::USER_AGENT);
+    let mut fields: Vec<(String, Vec<u8>)> = headers
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+        .collect();
+    fields.push((
+        header::USER_AGENT.as_str().to_owned(),
+        crate::USER_AGENT.as_bytes().to_vec(),
+    ));
+    Ok(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(url: &str) -> Config {
+        Config::new(url.parse().unwrap())
+    }
+
+    #[test]
+    fn paths_and_hosts() {
+        let table = [
+            ("https://127.0.0.1:6443", "", "127.0.0.1:6443"),
+            ("https://api.example.com/", "", "api.example.com"),
+            ("https://user@[::1]:6443/", "", "[::1]:6443"),
+            (
+                "https://rancher/k8s/clusters/c-1",
+                "/k8s/clusters/c-1",
+                "rancher",
+            ),
+            (
+                "https://rancher/k8s/clusters/c-1/",
+                "/k8s/clusters/c-1",
+                "rancher",
+            ),
+        ];
+        for (url, prefix, expected) in table {
+            let config = config(url);
+            assert_eq!(
+                path(&config, "ns", "web"),
+                format!("{prefix}/api/v1/namespaces/ns/pods/web/portforward")
+            );
+            assert_eq!(api::host_of(&config), expected);
+        }
+    }
+
+    async fn fields_of(config: &Config) -> Vec<(String, String)> {
+        let fields = fields(config).await.unwrap();
+        fields
+            .into_iter()
+            .map(|(name, value)| (name, String::from_utf8(value).unwrap()))
+            .collect()
+    }
+
+    fn pair(name: &str, value: &str) -> (String, String) {
+        (name.to_owned(), value.to_owned())
+    }
+
+    #[tokio::test]
+    async fn fields_of_every_kind_of_user() {
+        let agent = pair("user-agent", crate::USER_AGENT);
+        let mut config = config("https://127.0.0.1:6443");
+        assert_eq!(fields_of(&config).await, std::slice::from_ref(&agent));
+
+        config.auth_info.token = Some("t0ken".into());
+        assert_eq!(
+            fields_of(&config).await,
+            [pair("authorization", "Bearer t0ken"), agent.clone()]
+        );
+
+        config.auth_info.impersonate = Some("jane".to_owned());
+        config.auth_info.impersonate_groups = Some(vec!["a".to_owned(), "b".to_owned()]);
+        let fields = fields_of(&config).await;
+        for field in [
+            pair("authorization", "Bearer t0ken"),
+            pair("impersonate-user", "jane"),
+            pair("impersonate-group", "a"),
+            pair("impersonate-group", "b"),
+            agent,
+        ] {
+            assert!(fields.contains(&field), "{field:?}");
+        }
+
+        config.auth_info.token = None;
+        config.auth_info.username = Some("u".to_owned());
+        config.auth_info.password = Some("p".into());
+        let fields = fields_of(&config).await;
+        assert!(fields.contains(&pair("authorization", "Basic dTpw")));
+    }
+
+    /// A line break in a token cannot add a head field.
+    #[tokio::test]
+    async fn no_field_can_be_smuggled_in() {
+        let mut config = config("https://127.0.0.1:6443");
+        config.auth_info.impersonate = Some("jane\r\nx-evil: 1".to_owned());
+        let failure = fields(&config).await.unwrap_err();
+        assert_eq!(failure.exit, Exit::Usage);
+    }
+
+    #[tokio::test]
+    async fn nobody_there() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        drop(taken);
+        let config = config(&format!("http://127.0.0.1:{port}"));
+        let Err(failure) = connect(&config).await else {
+            panic!("connected to nobody")
+        };
+        assert_eq!(failure.exit, Exit::General);
+        let text = failure.to_string();
+        assert!(
+            text.starts_with(&format!(
+                "error: error upgrading connection: dial tcp 127.0.0.1:{port}"
+            )),
+            "{text}"
+        );
+    }
+
+    #[tokio::test]
+    async fn plain_http_works() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let config = config(&format!("http://{}", listener.local_addr().unwrap()));
+        assert!(matches!(connect(&config).await, Ok(Wire::Plain(_))));
+    }
+
+    #[tokio::test]
+    async fn other_schemes_do_not() {
+        let Err(failure) = connect(&config("ftp://127.0.0.1")).await else {
+            panic!("ftp")
+        };
+        assert_eq!(failure.exit, Exit::Usage);
+    }
+}

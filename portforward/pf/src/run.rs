@@ -1,0 +1,195 @@
+//! One run: reserve ports, find the pod, upgrade, listen, carry, end.
+
+use crate::api::{self, ApiServer};
+use crate::cli::Request;
+use crate::config;
+use crate::embedded;
+use crate::establish::{Established, establish};
+use crate::exit::{Exit, Failure, Hop};
+use crate::forward::{Acceptor, Carried};
+use crate::limits;
+use crate::listen::{self, Bound};
+use crate::output::Output;
+use crate::reserve::Reservations;
+use crate::resolve::resolve;
+use portforward::session::{CloseReason, Session};
+use std::num::NonZeroU16;
+use std::time::Duration;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
+
+/// For the session to end in order.
+const GRACE: Duration = Duration::from_secs(5);
+/// For local connections to take what arrived before they are reset.
+const DELIVERY: Duration = Duration::from_millis(1_500);
+
+/// Runs until the user ends it.
+///
+/// # Errors
+/// Whatever else ends it.
+pub(crate) async fn run(request: Request, output: &Output) -> Result<(), Failure> {
+    if let Some(warning) = listen::exposure(&request.addresses) {
+        output.note(warning);
+    }
+    // Before the cluster is asked for anything: a taken port is cheaper to find here.
+    let reserved = Reservations::early(request.addresses, &request.ports, request.partial, output)?;
+    let (config, _embedded) = if request.embedded {
+        let embedded = embedded::start().await.map_err(|error| {
+            let text = portforward::escape::text(&format!("{error:#}"));
+            Failure::new(Exit::General, Hop::ApiServer("embedded".to_owned()), text)
+        })?;
+        (embedded.config.clone(), Some(embedded))
+    } else {
+        (config::load(&request.selection, output).await?, None)
+    };
+    let namespace = request
+        .namespace
+        .unwrap_or_else(|| config.default_namespace.clone());
+    let namespace = if namespace.is_empty() {
+        "default".to_owned()
+    } else {
+        namespace
+    };
+    crate::target::check_name("namespace", &namespace)
+        .map_err(|text| Failure::usage(portforward::escape::line(&text)))?;
+    output.trace(1, || {
+        format!("API server {}, namespace {namespace}", api::url_of(&config))
+    });
+
+    let server = ApiServer::new(&config, &namespace)?;
+    let found = resolve(
+        &server,
+        &request.target,
+        &request.ports,
+        request.patience,
+        output,
+    )
+    .await?;
+    let bound = reserved.complete(&found.forwards)?;
+    let established = establish(&config, &server, &found.pod).await?;
+    output.trace(1, || "session: SPDY/3.1".to_owned());
+    // Its pool of connections is of no more use.
+    drop((server, config));
+    let place = format!("pod/{} in namespace {namespace}", found.pod);
+    serve(established, bound, &place, output).await
+}
+
+async fn serve(
+    established: Established,
+    bound: Vec<(Bound, NonZeroU16)>,
+    place: &str,
+    output: &Output,
+) -> Result<(), Failure> {
+    let Established { session, driver } = established;
+    limits::many_files();
+    let (acceptor, mut carried) = Acceptor::new(session.clone(), output.clone());
+    let mut accepting = JoinSet::new();
+    // From here on signals are ours; before, they end the program as they would kubectl.
+    let started = Signals::new().and_then(|signals| {
+        for (bound, remote) in bound {
+            let local = bound.port();
+            for listener in bound.listen(remote, output)? {
+                accepting.spawn(acceptor.clone().accept(listener, local, remote));
+            }
+        }
+        Ok(signals)
+    });
+    drop(acceptor);
+    let mut signals = match started {
+        Ok(signals) => signals,
+        Err(failure) => {
+            accepting.shutdown().await;
+            close(&session, driver, &mut carried).await;
+            return Err(failure);
+        }
+    };
+    let lost = tokio::select! {
+        reason = session.closed() => Some(reason),
+        () = signals.next() => None,
+    };
+    accepting.shutdown().await;
+    if let Some(reason) = lost {
+        // Local connections hear of it by a reset, not by an end that looks clean.
+        drop(timeout(DELIVERY, carried.all_ended()).await);
+        return Err(lost_connection(&reason, place));
+    }
+    tokio::select! {
+        () = close(&session, driver, &mut carried) => {}
+        () = signals.next() => {}
+    }
+    Ok(())
+}
+
+/// Ends all forwarded connections, then the session, in order and in bounded time.
+async fn close(session: &Session, driver: JoinHandle<CloseReason>, carried: &mut Carried) {
+    session.close();
+    let ended = async {
+        // However it ended.
+        drop(driver.await);
+        carried.all_ended().await;
+    };
+    drop(timeout(GRACE, ended).await);
+}
+
+fn lost_connection(reason: &CloseReason, place: &str) -> Failure {
+    let reason = reason.to_string();
+    // The TLS library refers to its manual.
+    let reason = reason.split(": https://").next().unwrap_or(&reason);
+    let reason = portforward::escape::line(reason);
+    Failure::new(
+        Exit::General,
+        Hop::Way(place.to_owned()),
+        "lost connection to pod",
+    )
+    .because(reason)
+    .advise("run pf again")
+}
+
+/// The signals that end a run.
+struct Signals {
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    #[cfg(unix)]
+    fn new() -> Result<Self, Failure> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let open = |kind| {
+            signal(kind).map_err(|error| {
+                Failure::new(
+                    Exit::General,
+                    Hop::Local,
+                    format!("cannot wait for signals: {error}"),
+                )
+            })
+        };
+        Ok(Self {
+            interrupt: open(SignalKind::interrupt())?,
+            terminate: open(SignalKind::terminate())?,
+        })
+    }
+
+    #[cfg(not(unix))]
+    #[allow(clippy::unnecessary_wraps, reason = "same form on all systems")]
+    fn new() -> Result<Self, Failure> {
+        Ok(Self {})
+    }
+
+    #[cfg(unix)]
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+
+    #[cfg(not(unix))]
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

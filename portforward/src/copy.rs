@@ -1,0 +1,188 @@
+//! The hot copy loop: one socket, one data stream, both directions.
+//!
+//! No task and no lock of its own: both directions are polled by the one future that carries the
+//! forwarded connection. Payload moves as [`Bytes`] handles; between the session's read buffer
+//! and the socket nothing is copied.
+
+use crate::session::Stream;
+use crate::socket::Socket;
+use bytes::{Buf, Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncReadExt, AsyncWrite};
+
+/// Bytes read from a socket at a time.
+const READ: usize = 64 << 10;
+/// Chunks gathered for one write to a socket.
+const GATHER: usize = 32;
+
+/// How socket to stream ended. Reported once.
+#[derive(Debug)]
+pub(crate) enum UpEnd {
+    /// The socket's end of file; FIN has been sent on the stream.
+    Eof,
+    /// The socket failed.
+    Socket(io::Error),
+    /// The stream takes no more; why shows in the other direction.
+    Stream,
+}
+
+/// How stream to socket ended, after everything that arrived was written. Reported once.
+#[derive(Debug)]
+pub(crate) enum DownEnd {
+    /// FIN. The socket has not been told.
+    Fin,
+    /// The socket failed: what it did not take is lost.
+    Socket(io::Error),
+    /// The stream was reset, or its session lost.
+    Stream(io::Error),
+}
+
+/// One socket joined to one data stream.
+#[derive(Debug)]
+pub(crate) struct Relay<S> {
+    pub(crate) socket: S,
+    pub(crate) data: Stream,
+    up_open: bool,
+    down_open: bool,
+    buffer: BytesMut,
+    /// Read from the socket, waiting for room in the stream.
+    pending_up: Bytes,
+    /// Taken from the stream, waiting for the socket.
+    pending_down: VecDeque<Bytes>,
+    /// The stream's end, once all before it is gathered.
+    stream_end: Option<DownEnd>,
+    /// Bytes from socket to stream.
+    pub(crate) up: u64,
+    /// Bytes from stream to socket.
+    pub(crate) down: u64,
+}
+
+impl<S: Socket> Relay<S> {
+    /// From now on dropping the relay resets the socket; see [`Relay::release`].
+    pub(crate) fn new(mut socket: S, data: Stream) -> Self {
+        socket.set_abrupt(true);
+        Self {
+            socket,
+            data,
+            up_open: true,
+            down_open: true,
+            buffer: BytesMut::new(),
+            pending_up: Bytes::new(),
+            pending_down: VecDeque::new(),
+            stream_end: None,
+            up: 0,
+            down: 0,
+        }
+    }
+
+    /// The connection ended well: the socket closes cleanly.
+    pub(crate) fn release(mut self) {
+        self.socket.set_abrupt(false);
+    }
+
+    /// Socket to stream, until its end; pending for ever after that was reported.
+    pub(crate) fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<UpEnd> {
+        if !self.up_open {
+            return Poll::Pending;
+        }
+        let end = std::task::ready!(self.poll_up_inner(cx));
+        self.up_open = false;
+        self.buffer = BytesMut::new();
+        Poll::Ready(end)
+    }
+
+    fn poll_up_inner(&mut self, cx: &mut Context<'_>) -> Poll<UpEnd> {
+        loop {
+            if !self.pending_up.is_empty() {
+                let n = self.pending_up.len();
+                if std::task::ready!(self.data.poll_write_chunk(cx, &mut self.pending_up)).is_err()
+                {
+                    return Poll::Ready(UpEnd::Stream);
+                }
+                self.up = self.up.saturating_add(u64::try_from(n).unwrap_or(u64::MAX));
+            }
+            // An idle connection keeps no buffer.
+            match self.socket.poll_readable(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(e)) => return Poll::Ready(UpEnd::Socket(e)),
+                Poll::Pending => {
+                    self.buffer = BytesMut::new();
+                    return Poll::Pending;
+                }
+            }
+            if self.buffer.capacity() < READ / 4 {
+                self.buffer.reserve(READ);
+            }
+            match std::task::ready!(pin!(self.socket.read_buf(&mut self.buffer)).poll(cx)) {
+                Ok(0) => {
+                    let fin = Pin::new(&mut self.data).poll_shutdown(cx);
+                    return Poll::Ready(match std::task::ready!(fin) {
+                        Ok(()) => UpEnd::Eof,
+                        Err(_) => UpEnd::Stream,
+                    });
+                }
+                Ok(_) => self.pending_up = self.buffer.split().freeze(),
+                Err(e) => return Poll::Ready(UpEnd::Socket(e)),
+            }
+        }
+    }
+
+    /// Stream to socket, until its end; pending for ever after that was reported.
+    pub(crate) fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<DownEnd> {
+        if !self.down_open {
+            return Poll::Pending;
+        }
+        let end = std::task::ready!(self.poll_down_inner(cx));
+        self.down_open = false;
+        self.pending_down = VecDeque::new();
+        Poll::Ready(end)
+    }
+
+    fn poll_down_inner(&mut self, cx: &mut Context<'_>) -> Poll<DownEnd> {
+        loop {
+            while self.pending_down.len() < GATHER && self.stream_end.is_none() {
+                match self.data.poll_read_chunk(cx) {
+                    Poll::Ready(Ok(Some(chunk))) => self.pending_down.push_back(chunk),
+                    Poll::Ready(Ok(None)) => self.stream_end = Some(DownEnd::Fin),
+                    Poll::Ready(Err(e)) => self.stream_end = Some(DownEnd::Stream(e)),
+                    Poll::Pending => break,
+                }
+            }
+            if self.pending_down.is_empty() {
+                return self.stream_end.take().map_or(Poll::Pending, Poll::Ready);
+            }
+            if let Err(e) = std::task::ready!(self.poll_write_gathered(cx)) {
+                return Poll::Ready(DownEnd::Socket(e));
+            }
+        }
+    }
+
+    /// One write of what is gathered.
+    fn poll_write_gathered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut slices = [IoSlice::new(&[]); GATHER];
+        for (slice, chunk) in slices.iter_mut().zip(&self.pending_down) {
+            *slice = IoSlice::new(chunk);
+        }
+        let filled = slices.get(..self.pending_down.len()).unwrap_or(&slices);
+        let mut n = std::task::ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, filled))?;
+        if n == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.down = self
+            .down
+            .saturating_add(u64::try_from(n).unwrap_or(u64::MAX));
+        while let Some(front) = self.pending_down.front_mut() {
+            let part = n.min(front.len());
+            front.advance(part);
+            n = n.saturating_sub(part);
+            if front.has_remaining() {
+                break;
+            }
+            self.pending_down.pop_front();
+        }
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,68 @@
+//! Bodies of the fuzz targets, also replayed over the corpus by plain tests. Each panics when a
+//! property does not hold.
+
+use crate::http1::{HeadLimits, RequestHead, ResponseHead};
+use bytes::BytesMut;
+use std::fmt::Debug;
+
+/// Heads of both roles: what the whole input parses to, every split parses to.
+pub fn http1_head(data: &[u8]) {
+    let limits = HeadLimits::default();
+    let Some((cut, data)) = data.split_first() else {
+        return;
+    };
+    let cut = usize::from(*cut).saturating_add(1);
+    split_changes_nothing(data, cut, |buf| RequestHead::parse(buf, &limits));
+    split_changes_nothing(data, cut, |buf| ResponseHead::parse(buf, &limits));
+}
+
+fn split_changes_nothing<T: PartialEq + Debug, E: PartialEq + Debug>(
+    data: &[u8],
+    cut: usize,
+    parse: impl Fn(&mut BytesMut) -> Result<Option<T>, E>,
+) {
+    let mut whole = BytesMut::from(data);
+    let want = parse(&mut whole);
+    let mut buf = BytesMut::new();
+    let mut rest = data.chunks(cut);
+    let got = loop {
+        match parse(&mut buf) {
+            Ok(None) => {}
+            done => break done,
+        }
+        match rest.next() {
+            Some(piece) => buf.extend_from_slice(piece),
+            None => break Ok(None),
+        }
+    };
+    match (&want, &got) {
+        (Ok(Some(want)), Ok(Some(got))) => {
+            assert_eq!(want, got, "a split changes the head");
+            for piece in rest {
+                buf.extend_from_slice(piece);
+            }
+            assert_eq!(whole, buf, "bytes behind the head are kept");
+        }
+        // What is wrong may be seen earlier in pieces, but it is wrong either way.
+        _ => assert!(
+            matches!((&want, &got), (Ok(None), Ok(None)) | (Err(_), Err(_))),
+            "split at {cut}: {want:?} became {got:?}"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    #[test]
+    fn corpus() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/http1_head");
+        let mut count = 0;
+        for entry in dir.read_dir().unwrap() {
+            super::http1_head(&std::fs::read(entry.unwrap().path()).unwrap());
+            count += 1;
+        }
+        assert!(count > 10, "{count} files in the corpus");
+    }
+}

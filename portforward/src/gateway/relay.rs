@@ -1,0 +1,107 @@
+//! Plain bytes both ways, until either side ends (PROTOCOL.md 2.5).
+//!
+//! A clean end of one side is passed on as a clean end, anything else as a reset: a client must be
+//! able to tell a session that ended from one that was cut (T35).
+
+use super::backend::Leg;
+use crate::server::answer::finish;
+use bytes::BytesMut;
+use std::io;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
+use tokio::time::timeout;
+
+/// The buffer of a direction grows from this, as long as reads fill it,
+const SMALL: usize = 1024;
+/// to this (F12): an idle session costs little, a busy one few system calls.
+const LARGE: usize = 64 * 1024;
+/// Time for the rest of a backend's bytes after it stopped taking ours.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// How a direction ended.
+enum End {
+    /// The reading side ended in good order.
+    Clean,
+    /// The reading side broke.
+    ReadFailed,
+    /// The writing side broke.
+    WriteFailed,
+}
+
+/// Runs the relay to its end. `to_backend` and `to_client` go first.
+pub(super) async fn run<C: Leg, B: Leg>(
+    client: C,
+    backend: B,
+    mut to_backend: BytesMut,
+    mut to_client: BytesMut,
+) {
+    // Whatever ends this, even a drop, ends both with a reset; only a clean end takes it back.
+    client.reset_on_drop(true);
+    backend.reset_on_drop(true);
+    let (mut client_read, mut client_write) = split(client);
+    let (mut backend_read, mut backend_write) = split(backend);
+    let (from_client, from_backend) = {
+        let up = copy(&mut client_read, &mut backend_write, &mut to_backend);
+        let down = copy(&mut backend_read, &mut client_write, &mut to_client);
+        tokio::pin!(up, down);
+        tokio::select! {
+            end = &mut up => match end {
+                // It may have said its last words before it stopped listening.
+                End::WriteFailed => (None, timeout(DRAIN, down).await.ok()),
+                end => (Some(end), None),
+            },
+            end = &mut down => (None, Some(end)),
+        }
+    };
+    let mut client = client_read.unsplit(client_write);
+    let mut backend = backend_read.unsplit(backend_write);
+    match (from_client, from_backend) {
+        (_, Some(End::Clean)) => {
+            drop(backend);
+            client.reset_on_drop(false);
+            finish(&mut client).await;
+        }
+        (Some(End::Clean), _) => {
+            drop(client);
+            backend.reset_on_drop(false);
+            finish(&mut backend).await;
+        }
+        _ => {}
+    }
+}
+
+/// Copies until the reader ends or either side breaks. Every byte that was read is written before
+/// that is noticed.
+async fn copy<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+    reader: &mut R,
+    writer: &mut W,
+    buf: &mut BytesMut,
+) -> End {
+    let mut size = SMALL;
+    loop {
+        if !buf.is_empty() {
+            if push(writer, buf).await.is_err() {
+                return End::WriteFailed;
+            }
+            size = if buf.len() >= size {
+                size.saturating_mul(4).min(LARGE)
+            } else {
+                size.min(buf.len().max(SMALL))
+            };
+            buf.clear();
+        }
+        if buf.capacity() < size || buf.capacity() > size.saturating_mul(2) {
+            *buf = BytesMut::with_capacity(size);
+        }
+        match reader.read_buf(buf).await {
+            Ok(0) => return End::Clean,
+            Ok(_) => {}
+            Err(_) => return End::ReadFailed,
+        }
+    }
+}
+
+async fn push<W: AsyncWrite + Unpin>(writer: &mut W, buf: &[u8]) -> io::Result<()> {
+    writer.write_all(buf).await?;
+    writer.flush().await
+}

@@ -1,0 +1,230 @@
+//! The node's side of a session: pairs, dials the pod, copies (PROTOCOL.md 3.4, 3.5, 7.3).
+//!
+//! What differs from containerd, for the better: the client's half-close is passed to the pod and
+//! its answer awaited; a close by the pod ends the pair at once; a failure never shows as FIN on
+//! the data stream.
+
+use super::{Dial, PodRef};
+use crate::copy::{DownEnd, Relay, UpEnd};
+use crate::pair::{Added, Label, Lone, Pairing, StreamType};
+use crate::session::{self, Config, Session, Stream};
+use crate::socket::Socket;
+use bytes::BytesMut;
+use spdy::RstStatus;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// Time for the second stream of a pair to come (B7).
+const PAIR_TIMEOUT: Duration = Duration::from_secs(30);
+/// Streams that may wait for their partner (B7).
+const UNPAIRED: usize = 1024;
+/// Time to reach the pod port (B28).
+const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for a failed pod's last bytes to leave.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Serves one upgraded connection to its end. Everything it starts ends with it.
+///
+/// # Cancel safety
+/// Dropping the future ends all forwarded connections of the session.
+pub async fn serve<T>(io: T, early: BytesMut, pod: PodRef, dialer: Arc<dyn Dial>)
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (session, driver) = session::server(io, early, Config::default());
+    tokio::join!(driver, serve_pairs(session, pod, dialer));
+}
+
+/// Accepts streams until the session is over, then waits for what it started.
+async fn serve_pairs(session: Session, pod: PodRef, dialer: Arc<dyn Dial>) {
+    let mut pairing = Pairing::new(PAIR_TIMEOUT, UNPAIRED);
+    let mut tasks = JoinSet::new();
+    loop {
+        let deadline = pairing.next_deadline().map(Instant::from_std);
+        let incoming = tokio::select! {
+            incoming = session.accept() => incoming,
+            () = async { sleep_until(deadline.unwrap_or_else(Instant::now)).await }, if deadline.is_some() => {
+                for lone in pairing.expire(Instant::now().into_std()) {
+                    tasks.spawn(expire(lone));
+                }
+                continue;
+            }
+            // Finished pairs are forgotten as they end.
+            Some(_) = tasks.join_next() => continue,
+        };
+        let Some(incoming) = incoming else { break };
+        let Ok(label) = Label::read(incoming.id, &incoming.headers) else {
+            incoming.reject(RstStatus::CANCEL);
+            continue;
+        };
+        let Some(stream) = incoming.accept() else {
+            continue;
+        };
+        match pairing.add(Instant::now().into_std(), label, stream) {
+            Added::Waiting => {}
+            Added::Pair { port, data, error } => {
+                let target = Target {
+                    session: session.clone(),
+                    pod: pod.clone(),
+                    port,
+                };
+                tasks.spawn(forward(data, error, target, Arc::clone(&dialer)));
+            }
+            Added::Duplicate(mut stream) => stream.reset(RstStatus::CANCEL),
+            Added::Full(mut stream) => stream.reset(RstStatus::REFUSED_STREAM),
+            Added::PortMismatch(mut a, mut b) => {
+                a.reset(RstStatus::CANCEL);
+                b.reset(RstStatus::CANCEL);
+            }
+        }
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+/// A stream whose partner did not come: an error stream says so, a data stream is reset.
+async fn expire(lone: Lone<Stream>) {
+    let Lone { label, mut stream } = lone;
+    if label.kind == StreamType::Error {
+        let request = String::from_utf8_lossy(&label.request).into_owned();
+        write_error(
+            &mut stream,
+            &format!("(request={request}) timed out waiting for streams"),
+        )
+        .await;
+    } else {
+        stream.reset(RstStatus::CANCEL);
+    }
+}
+
+/// Where a pair leads.
+struct Target {
+    session: Session,
+    pod: PodRef,
+    port: u16,
+}
+
+/// One pair: dial, copy, verdict.
+async fn forward(data: Stream, mut error: Stream, target: Target, dialer: Arc<dyn Dial>) {
+    let Target { session, pod, port } = target;
+    let failed = |cause: &str| {
+        format!(
+            "error forwarding port {port} to pod {}, uid {}: {cause}",
+            pod.name, pod.uid
+        )
+    };
+    let socket = match timeout(DIAL_TIMEOUT, dialer.dial(&pod, port)).await {
+        Ok(Ok(socket)) => socket,
+        Ok(Err(e)) => return fail(data, error, &failed(&e.to_string())).await,
+        Err(_) => {
+            let seconds = DIAL_TIMEOUT.as_secs();
+            return fail(
+                data,
+                error,
+                &failed(&format!("no answer from the port within {seconds} s")),
+            )
+            .await;
+        }
+    };
+    // Small answers must not wait for more.
+    drop(socket.set_nodelay(true));
+    match Carried::new(socket, data).run(&session).await {
+        Ok(()) => end_error(&mut error).await,
+        Err((data, cause)) => fail(data, error, &failed(&cause)).await,
+    }
+}
+
+/// What the pod sent before it failed, then the text, then the reset: the data stream never ends
+/// in FIN on failure.
+async fn fail(mut data: Stream, mut error: Stream, text: &str) {
+    // A client that does not read cannot hold the verdict back for long.
+    drop(timeout(FLUSH_TIMEOUT, data.flush()).await);
+    write_error(&mut error, text).await;
+    data.reset(RstStatus::CANCEL);
+}
+
+async fn write_error(error: &mut Stream, text: &str) {
+    // Fails only when the client has gone: then nobody wants to know.
+    if error.write_all(text.as_bytes()).await.is_ok() {
+        end_error(error).await;
+    }
+}
+
+/// FIN, and a moment for clients that half-close the error stream late: dropped before both sides
+/// have, it would be reset.
+async fn end_error(error: &mut Stream) {
+    if error.shutdown().await.is_ok() {
+        let ended =
+            async { while let Ok(Some(_)) = poll_fn(|cx| error.poll_read_chunk(cx)).await {} };
+        drop(timeout(FLUSH_TIMEOUT, ended).await);
+    }
+}
+
+/// The copy between a pod socket and a data stream.
+struct Carried {
+    relay: Relay<TcpStream>,
+    up_over: bool,
+    down_over: bool,
+}
+
+impl Carried {
+    fn new(socket: TcpStream, data: Stream) -> Self {
+        Self {
+            relay: Relay::new(socket, data),
+            up_over: false,
+            down_over: false,
+        }
+    }
+
+    /// Both ends of file passed on: `Ok`. A pod socket that failed: the data stream and the cause.
+    /// A client that reset or vanished: `Ok`, after the pod socket was reset.
+    async fn run(mut self, session: &Session) -> Result<(), (Stream, String)> {
+        let mut lost = pin!(session.closed());
+        while !(self.up_over && self.down_over) {
+            let step = poll_fn(|cx| {
+                if let Poll::Ready(end) = self.relay.poll_down(cx) {
+                    return Poll::Ready(Err(end));
+                }
+                if let Poll::Ready(end) = self.relay.poll_up(cx) {
+                    return Poll::Ready(Ok(end));
+                }
+                // Last, so that what arrived is offered to the pod first.
+                lost.as_mut().poll(cx).map(|_| Ok(UpEnd::Stream))
+            })
+            .await;
+            match step {
+                Ok(UpEnd::Eof) => self.up_over = true,
+                Err(DownEnd::Fin) => {
+                    self.down_over = true;
+                    if let Err(e) =
+                        poll_fn(|cx| Pin::new(&mut self.relay.socket).poll_shutdown(cx)).await
+                        && e.kind() != io::ErrorKind::NotConnected
+                    {
+                        return Err((self.relay.data, format!("shutdown: {e}")));
+                    }
+                }
+                Ok(UpEnd::Socket(e)) => {
+                    return Err((self.relay.data, format!("read from the pod: {e}")));
+                }
+                Err(DownEnd::Socket(e)) => {
+                    return Err((self.relay.data, format!("write to the pod: {e}")));
+                }
+                Ok(UpEnd::Stream) | Err(DownEnd::Stream(_)) => {
+                    let Relay { socket, data, .. } = self.relay;
+                    drop(data);
+                    socket.abort().await;
+                    return Ok(());
+                }
+            }
+        }
+        self.relay.release();
+        Ok(())
+    }
+}

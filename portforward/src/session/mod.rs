@@ -1,0 +1,249 @@
+//! One upgraded connection: [`Session`] and [`Stream`] are the handles, [`Driver`] the one future
+//! that owns protocol and socket.
+//!
+//! Handles and driver share small queues of [`bytes::Bytes`] and wakers only; no lock is held
+//! around protocol logic or IO. The driver must be polled (spawned) for anything to move, and
+//! everything ends with it: dropping the driver ends every stream with an error.
+
+mod driver;
+mod receive;
+mod shared;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+pub use driver::Driver;
+pub use stream::{Stream, StreamFailure, stream_failure};
+
+use bytes::BytesMut;
+use shared::{Request, Shared, StreamCell};
+use spdy::{Connection, HeaderBlock, Role, RstStatus, StreamId};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio::time::Instant;
+
+/// Why a session ended. `Display` is fit for a user.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// This side closed it ([`Session::close`], or the driver was dropped).
+    #[error("closed by this side")]
+    Local,
+    /// The peer said GOAWAY and closed.
+    #[error("the peer ended the connection (GOAWAY {status}, last stream {last_good})")]
+    GoAway {
+        /// Last stream of ours it processed, 0 for none.
+        last_good: u32,
+        /// What it said.
+        status: spdy::GoAwayStatus,
+    },
+    /// End of stream without GOAWAY.
+    #[error("the peer closed the connection")]
+    Eof,
+    /// End of stream inside a frame: something on the way cut the connection.
+    #[error("the connection was cut inside a frame")]
+    Cut,
+    /// The peer broke the protocol.
+    #[error("the peer broke the protocol: {0}")]
+    Protocol(spdy::ConnectionError),
+    /// The socket failed.
+    #[error("the connection failed: {0}")]
+    Transport(String),
+}
+
+/// Limits of a session beyond those of [`spdy::Limits`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// Protocol limits and timers; its role is set by [`client`] and [`server`].
+    pub spdy: spdy::Config,
+    /// Bytes a stream may hold unread before reading of the whole connection pauses; every chunk
+    /// counts 256 bytes more than its payload (B12, B14).
+    pub stream_receive: usize,
+    /// The same for all streams of the connection together (B14).
+    pub session_receive: usize,
+    /// Bytes a stream may have queued for sending, plus one chunk (B15).
+    pub stream_send: usize,
+    /// The same for the connection; each stream may still queue one chunk (B15).
+    pub session_send: usize,
+    /// How long a stream of which nothing is read may pause the others before it is reset. One
+    /// that is read, however slowly, is not, nor one that has the connection to itself (B14).
+    pub stall: Duration,
+    /// Time for the last bytes to leave after [`Session::close`] (B29).
+    pub drain: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            spdy: spdy::Config::kubernetes(Role::Client),
+            stream_receive: 4 << 20,
+            session_receive: 16 << 20,
+            stream_send: 64 << 10,
+            session_send: 4 << 20,
+            stall: Duration::from_millis(500),
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Handle to a session; clones share it. When the last one is dropped the session closes as with
+/// [`Session::close`].
+#[derive(Clone, Debug)]
+pub struct Session {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    incoming: Mutex<mpsc::UnboundedReceiver<Incoming>>,
+    closed: watch::Receiver<Option<CloseReason>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.request_close();
+    }
+}
+
+/// The client's side of an upgraded connection; `early` is what was read behind the 101 head.
+pub fn client<T>(io: T, early: BytesMut, config: Config) -> (Session, Driver<T>)
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin,
+{
+    start(io, early, config, Role::Client)
+}
+
+/// The server's side; `early` is what came behind the request head. Sends nothing before the
+/// client's first frame: the Go client loses bytes right behind the 101 (PROTOCOL.md 2.2).
+pub fn server<T>(io: T, early: BytesMut, config: Config) -> (Session, Driver<T>)
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin,
+{
+    start(io, early, config, Role::Server)
+}
+
+fn start<T>(io: T, early: BytesMut, mut config: Config, role: Role) -> (Session, Driver<T>) {
+    config.spdy.role = role;
+    if role == Role::Server {
+        config.spdy.ping_interval = None;
+    }
+    let conn = Connection::new(config.spdy.clone(), Instant::now().into_std());
+    let shared = Arc::new(Shared::new(config.stream_send, config.session_send));
+    // Bounded by the number of streams the peer may open (B6).
+    let (admit, incoming) = mpsc::unbounded_channel();
+    let (closing, closed) = watch::channel(None);
+    let driver = Driver::new(io, early, conn, config, Arc::clone(&shared), admit, closing);
+    let inner = Inner {
+        shared,
+        incoming: Mutex::new(incoming),
+        closed,
+    };
+    (
+        Session {
+            inner: Arc::new(inner),
+        },
+        driver,
+    )
+}
+
+impl Session {
+    /// Opens a stream; SYN_STREAM leaves with the next poll of the driver, in the order of calls.
+    /// A refusal by the peer or the protocol shows on the stream ([`Stream::replied`]).
+    ///
+    /// # Errors
+    /// The session is over.
+    pub fn open(&self, headers: HeaderBlock) -> Result<Stream, CloseReason> {
+        if let Some(reason) = self.reason() {
+            return Err(reason);
+        }
+        let cell = Arc::new(StreamCell::default());
+        cell.lock().open = Some(headers);
+        self.inner.shared.enqueue(&cell);
+        // It may have ended between the two: then nobody will look at the request.
+        if let Some(reason) = self.reason() {
+            return Err(reason);
+        }
+        Ok(Stream::new(cell, Arc::clone(&self.inner.shared)))
+    }
+
+    /// The next stream that the peer opened; `None` when the session is over.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when this future is dropped.
+    pub async fn accept(&self) -> Option<Incoming> {
+        self.inner.incoming.lock().await.recv().await
+    }
+
+    /// Waits for the end of the session.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when this future is dropped.
+    pub async fn closed(&self) -> CloseReason {
+        let mut closed = self.inner.closed.clone();
+        let reason = closed.wait_for(Option::is_some).await;
+        // The sender is gone without a reason only if the driver was dropped.
+        reason
+            .ok()
+            .and_then(|r| r.clone())
+            .unwrap_or(CloseReason::Local)
+    }
+
+    /// Why the session ended, if it has.
+    #[must_use]
+    pub fn reason(&self) -> Option<CloseReason> {
+        self.inner.closed.borrow().clone()
+    }
+
+    /// Ends the session: streams still open are reset, what is queued leaves, GOAWAY goes last,
+    /// then the transport is closed.
+    pub fn close(&self) {
+        self.inner.shared.request_close();
+    }
+}
+
+/// A stream that the peer opened. Dropped unanswered, it is refused.
+#[derive(Debug)]
+pub struct Incoming {
+    /// Its id.
+    pub id: StreamId,
+    /// Its header block.
+    pub headers: HeaderBlock,
+    stream: Option<Stream>,
+}
+
+impl Incoming {
+    fn new(id: StreamId, headers: HeaderBlock, stream: Stream) -> Self {
+        Self {
+            id,
+            headers,
+            stream: Some(stream),
+        }
+    }
+
+    /// Sends SYN_REPLY.
+    #[must_use]
+    pub fn accept(mut self) -> Option<Stream> {
+        let stream = self.stream.take()?;
+        stream.request(Request::Reply);
+        Some(stream)
+    }
+
+    /// Sends RST_STREAM instead; Kubernetes uses [`RstStatus::CANCEL`] (PROTOCOL.md 3.1).
+    pub fn reject(mut self, status: RstStatus) {
+        if let Some(mut stream) = self.stream.take() {
+            stream.reset(status);
+        }
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        if let Some(mut stream) = self.stream.take() {
+            stream.reset(RstStatus::REFUSED_STREAM);
+        }
+    }
+}

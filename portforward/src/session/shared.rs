@@ -1,0 +1,226 @@
+//! What handles and driver share: per stream two queues and three wakers, per session the list of
+//! streams that want the driver's attention.
+
+use super::stream::StreamFailure;
+use bytes::Bytes;
+use spdy::{HeaderBlock, RstStatus, StreamId};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+/// What every queued chunk counts beside its payload, so that tiny frames cannot hold more than
+/// they are charged for (B12).
+pub(super) const CHUNK_OVERHEAD: usize = 256;
+
+/// How the peer's direction of a stream ended.
+#[derive(Clone, Debug)]
+pub(super) enum End {
+    Fin,
+    Failed(StreamFailure),
+}
+
+/// One stream, between its handle and the driver. Locked briefly by both, never both ways.
+#[derive(Debug, Default)]
+pub(super) struct StreamCell {
+    state: Mutex<StreamState>,
+}
+
+impl StreamCell {
+    pub(super) fn lock(&self) -> MutexGuard<'_, StreamState> {
+        // A panic elsewhere leaves plain queues behind, which are still good.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each set by one side"
+)]
+pub(super) struct StreamState {
+    /// Known once SYN_STREAM was sent or received.
+    pub(super) id: Option<StreamId>,
+
+    // Received: the driver appends, the handle takes.
+    pub(super) received: VecDeque<Bytes>,
+    /// Charged bytes in `received`.
+    pub(super) received_bytes: usize,
+    pub(super) end: Option<End>,
+    pub(super) reader: Option<Waker>,
+    /// Something was read since the driver last looked for stalled streams.
+    pub(super) progressed: bool,
+    /// Nobody will read: the driver discards.
+    pub(super) reader_gone: bool,
+    /// The driver stopped reading the connection because of this stream.
+    pub(super) pausing: bool,
+
+    // To send: the handle appends, the driver takes.
+    pub(super) sending: VecDeque<Bytes>,
+    pub(super) sending_bytes: usize,
+    /// FIN follows the last of `sending`.
+    pub(super) fin: bool,
+    /// The driver has handed FIN to the protocol.
+    pub(super) fin_sent: bool,
+    pub(super) writer: Option<Waker>,
+
+    // Requests to the driver.
+    pub(super) open: Option<HeaderBlock>,
+    pub(super) reply: bool,
+    pub(super) reset: Option<RstStatus>,
+    /// In the session's list already.
+    pub(super) listed: bool,
+    /// In the driver's round of streams with something to send.
+    pub(super) in_round: bool,
+
+    pub(super) replied: bool,
+    pub(super) opener: Option<Waker>,
+}
+
+impl StreamState {
+    /// Everyone who waits, to be woken after the lock is released.
+    pub(super) fn take_wakers(&mut self) -> [Option<Waker>; 3] {
+        [self.reader.take(), self.writer.take(), self.opener.take()]
+    }
+
+    /// Records the end once; what was received stays readable.
+    pub(super) fn finish(&mut self, end: End) -> [Option<Waker>; 3] {
+        if self.end.is_none() {
+            self.end = Some(end);
+        }
+        self.take_wakers()
+    }
+
+    /// Forgets what was queued for sending.
+    pub(super) fn drop_sends(&mut self, shared: &Shared) {
+        let n = std::mem::take(&mut self.sending_bytes);
+        shared.sending_bytes.fetch_sub(n, Ordering::Relaxed);
+        self.sending.clear();
+    }
+
+    /// Keeps the driver's count of pausing streams true.
+    pub(super) fn set_pausing(&mut self, on: bool, count: &mut usize) {
+        match (self.pausing, on) {
+            (false, true) => *count = count.saturating_add(1),
+            (true, false) => *count = count.saturating_sub(1),
+            _ => {}
+        }
+        self.pausing = on;
+    }
+
+    /// What the driver could send now.
+    pub(super) fn wants_to_send(&self) -> bool {
+        !self.sending.is_empty() || (self.fin && !self.fin_sent)
+    }
+}
+
+pub(super) fn wake_all(wakers: [Option<Waker>; 3]) {
+    for waker in wakers.into_iter().flatten() {
+        waker.wake();
+    }
+}
+
+/// What a handle asks of the driver.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Request {
+    Reply,
+    Reset(RstStatus),
+    /// Something to send, or room to receive.
+    Attend,
+}
+
+#[derive(Debug, Default)]
+struct Attention {
+    streams: Vec<Arc<StreamCell>>,
+    close: bool,
+    driver: Option<Waker>,
+}
+
+/// One session, between its handles and the driver.
+#[derive(Debug)]
+pub(super) struct Shared {
+    attention: Mutex<Attention>,
+    /// Charged bytes received and not read yet, over all streams.
+    pub(super) received_bytes: AtomicUsize,
+    /// Bytes queued for sending, over all streams.
+    pub(super) sending_bytes: AtomicUsize,
+    /// The driver waits for `received_bytes` to fall.
+    pub(super) paused: AtomicBool,
+    pub(super) stream_send: usize,
+    pub(super) session_send: usize,
+}
+
+impl Shared {
+    pub(super) fn new(stream_send: usize, session_send: usize) -> Self {
+        Self {
+            attention: Mutex::default(),
+            received_bytes: AtomicUsize::new(0),
+            sending_bytes: AtomicUsize::new(0),
+            paused: AtomicBool::new(false),
+            stream_send,
+            session_send,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Attention> {
+        self.attention
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a stream on the driver's list and wakes it.
+    pub(super) fn enqueue(&self, cell: &Arc<StreamCell>) {
+        if std::mem::replace(&mut cell.lock().listed, true) {
+            return;
+        }
+        let waker = {
+            let mut attention = self.lock();
+            attention.streams.push(Arc::clone(cell));
+            attention.driver.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    pub(super) fn request_close(&self) {
+        let waker = {
+            let mut attention = self.lock();
+            attention.close = true;
+            attention.driver.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Wakes the driver without a particular stream.
+    pub(super) fn wake_driver(&self) {
+        let waker = self.lock().driver.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Streams that asked for attention, into `streams`, and whether to close; `waker` is called
+    /// for the next request.
+    pub(super) fn take(&self, streams: &mut Vec<Arc<StreamCell>>, waker: &Waker) -> bool {
+        let mut attention = self.lock();
+        std::mem::swap(&mut attention.streams, streams);
+        if !attention
+            .driver
+            .as_ref()
+            .is_some_and(|w| w.will_wake(waker))
+        {
+            attention.driver = Some(waker.clone());
+        }
+        attention.close
+    }
+
+    pub(super) fn uncharge_received(&self, n: usize) {
+        self.received_bytes.fetch_sub(n, Ordering::SeqCst);
+        if self.paused.load(Ordering::SeqCst) {
+            self.wake_driver();
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! The handle to one stream.
+
+use super::CloseReason;
+use super::shared::{CHUNK_OVERHEAD, End, Request, Shared, StreamCell};
+use bytes::{Buf, Bytes};
+use spdy::RstStatus;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Why a stream ended other than by FIN.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StreamFailure {
+    /// The peer reset it.
+    #[error("stream reset by the peer: {0}")]
+    Reset(RstStatus),
+    /// This side reset it.
+    #[error("stream reset by this side: {0}")]
+    ResetLocally(RstStatus),
+    /// It was not read for too long and would have stopped the other streams of its connection.
+    #[error("stream reset: not read for too long, {0} bytes were waiting")]
+    Stalled(usize),
+    /// It could not be opened.
+    #[error("stream not opened: {0}")]
+    NotOpened(spdy::OpenError),
+    /// Its session is over.
+    #[error("session lost: {0}")]
+    SessionLost(CloseReason),
+}
+
+impl From<StreamFailure> for io::Error {
+    fn from(failure: StreamFailure) -> Self {
+        let kind = match &failure {
+            StreamFailure::Reset(_) => io::ErrorKind::ConnectionReset,
+            StreamFailure::NotOpened(_) => io::ErrorKind::NotConnected,
+            _ => io::ErrorKind::ConnectionAborted,
+        };
+        Self::new(kind, failure)
+    }
+}
+
+/// The failure inside an error of a [`Stream`].
+#[must_use]
+pub fn stream_failure(error: &io::Error) -> Option<&StreamFailure> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// One stream of a session.
+///
+/// End of file means the peer's FIN, nothing else: a reset and a lost session are errors, after
+/// all that arrived before them has been read. [`AsyncWrite::poll_shutdown`] sends FIN and leaves
+/// the other direction open. Dropping a stream of which not both directions have ended resets it.
+#[derive(Debug)]
+pub struct Stream {
+    cell: Arc<StreamCell>,
+    shared: Arc<Shared>,
+}
+
+impl Stream {
+    pub(super) fn new(cell: Arc<StreamCell>, shared: Arc<Shared>) -> Self {
+        Self { cell, shared }
+    }
+
+    pub(super) fn request(&self, request: Request) {
+        {
+            let mut state = self.cell.lock();
+            match request {
+                Request::Reply => state.reply = true,
+                Request::Reset(status) => state.reset = Some(status),
+                Request::Attend => {}
+            }
+        }
+        self.shared.enqueue(&self.cell);
+    }
+
+    /// Waits for the peer's SYN_REPLY, on a stream that this side opened.
+    ///
+    /// # Errors
+    /// The peer reset the stream instead, or the session is over.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when this future is dropped.
+    pub async fn replied(&mut self) -> Result<(), StreamFailure> {
+        poll_fn(|cx| self.poll_replied(cx)).await
+    }
+
+    /// See [`Stream::replied`].
+    pub fn poll_replied(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamFailure>> {
+        let mut state = self.cell.lock();
+        if state.replied {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(End::Failed(failure)) = &state.end {
+            return Poll::Ready(Err(failure.clone()));
+        }
+        set(&mut state.opener, cx);
+        Poll::Pending
+    }
+
+    /// The next bytes as they came, without a copy; `None` at the peer's FIN.
+    ///
+    /// # Errors
+    /// A [`StreamFailure`]; see [`stream_failure`].
+    ///
+    /// # Cancel safety
+    /// Takes something only when it returns it.
+    pub fn poll_read_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+        let (chunk, attend) = {
+            let mut state = self.cell.lock();
+            match state.received.pop_front() {
+                Some(chunk) => {
+                    let charge = chunk.len().saturating_add(CHUNK_OVERHEAD);
+                    state.received_bytes = state.received_bytes.saturating_sub(charge);
+                    state.progressed = true;
+                    self.shared.uncharge_received(charge);
+                    (chunk, state.pausing)
+                }
+                None => {
+                    return match &state.end {
+                        Some(End::Fin) => Poll::Ready(Ok(None)),
+                        Some(End::Failed(failure)) => Poll::Ready(Err(failure.clone().into())),
+                        None => {
+                            set(&mut state.reader, cx);
+                            Poll::Pending
+                        }
+                    };
+                }
+            }
+        };
+        if attend {
+            self.shared.enqueue(&self.cell);
+        }
+        Poll::Ready(Ok(Some(chunk)))
+    }
+
+    /// Queues all of `chunk` for sending, and leaves it empty, once there is room.
+    ///
+    /// # Errors
+    /// FIN was sent, the stream was reset, or the session is over: `chunk` is untouched.
+    ///
+    /// # Cancel safety
+    /// Takes `chunk` only when it returns ready.
+    pub fn poll_write_chunk(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunk: &mut Bytes,
+    ) -> Poll<io::Result<()>> {
+        {
+            let mut state = self.cell.lock();
+            if let Some(End::Failed(failure)) = &state.end {
+                return Poll::Ready(Err(failure.clone().into()));
+            }
+            if state.fin {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            if chunk.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            let full = state.sending_bytes >= self.shared.stream_send
+                || (state.sending_bytes > 0
+                    && self.shared.sending_bytes.load(Ordering::Relaxed)
+                        >= self.shared.session_send);
+            if full {
+                set(&mut state.writer, cx);
+                return Poll::Pending;
+            }
+            state.sending_bytes = state.sending_bytes.saturating_add(chunk.len());
+            self.shared
+                .sending_bytes
+                .fetch_add(chunk.len(), Ordering::Relaxed);
+            state.sending.push_back(std::mem::take(chunk));
+        }
+        self.request(Request::Attend);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Resets the stream: both directions end at once, for the peer too. What was queued for
+    /// sending and not handed to the protocol is dropped.
+    pub fn reset(&mut self, status: RstStatus) {
+        self.request(Request::Reset(status));
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let discarded = {
+            let mut state = self.cell.lock();
+            state.reader_gone = true;
+            // What was not read no longer counts: the rest of the session goes on.
+            let charge = std::mem::take(&mut state.received_bytes);
+            let chunks = std::mem::take(&mut state.received);
+            if !(state.fin && state.end.is_some()) && state.reset.is_none() {
+                state.reset = Some(RstStatus::CANCEL);
+            }
+            self.shared.uncharge_received(charge);
+            chunks
+        };
+        drop(discarded);
+        self.shared.enqueue(&self.cell);
+    }
+}
+
+fn set(slot: &mut Option<Waker>, cx: &Context<'_>) {
+    if !slot.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+        *slot = Some(cx.waker().clone());
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let Some(mut chunk) = std::task::ready!(self.poll_read_chunk(cx))? else {
+            return Poll::Ready(Ok(()));
+        };
+        let n = chunk.len().min(buf.remaining());
+        buf.put_slice(&chunk.split_to(n));
+        if chunk.has_remaining() {
+            let mut state = self.cell.lock();
+            let charge = chunk.len().saturating_add(CHUNK_OVERHEAD);
+            state.received_bytes = state.received_bytes.saturating_add(charge);
+            self.shared
+                .received_bytes
+                .fetch_add(charge, Ordering::Relaxed);
+            state.received.push_front(chunk);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let n = buf.len().min(self.shared.stream_send);
+        let mut chunk = Bytes::copy_from_slice(buf.get(..n).unwrap_or_default());
+        std::task::ready!(self.poll_write_chunk(cx, &mut chunk))?;
+        Poll::Ready(Ok(n))
+    }
+
+    /// Ready when all that was written has been handed to the protocol, so that a reset would
+    /// not overtake it.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.cell.lock();
+        if let Some(End::Failed(failure)) = &state.end {
+            return Poll::Ready(Err(failure.clone().into()));
+        }
+        if state.sending_bytes == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        set(&mut state.writer, cx);
+        Poll::Pending
+    }
+
+    /// Queues FIN behind what was written.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let failure = {
+            let mut state = self.cell.lock();
+            state.fin = true;
+            match &state.end {
+                Some(End::Failed(failure)) => Some(failure.clone()),
+                _ => None,
+            }
+        };
+        if let Some(failure) = failure {
+            return Poll::Ready(Err(failure.into()));
+        }
+        self.request(Request::Attend);
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,383 @@
+//! Two sessions joined by an in-memory pipe, and one against a hand-written peer.
+
+#![allow(clippy::arithmetic_side_effects, clippy::mem_forget, reason = "a test")]
+
+use super::*;
+use bytes::{Buf, Bytes};
+use spdy::{Encoder, Frame, HeaderEncoding, Limits};
+use std::future::poll_fn;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::task::JoinHandle;
+
+fn pair(pipe: usize) -> (Session, Session) {
+    pair_with(pipe, Config::default())
+}
+
+fn pair_with(pipe: usize, config: Config) -> (Session, Session) {
+    let (a, b) = duplex(pipe);
+    let (client, driver) = client(a, BytesMut::new(), config.clone());
+    tokio::spawn(driver);
+    let (server, driver) = server(b, BytesMut::new(), config);
+    tokio::spawn(driver);
+    (client, server)
+}
+
+fn headers() -> HeaderBlock {
+    [("streamtype", "data"), ("port", "80")]
+        .into_iter()
+        .collect()
+}
+
+async fn open(client: &Session, server: &Session) -> (Stream, Stream) {
+    let mut ours = client.open(headers()).unwrap();
+    let theirs = server.accept().await.unwrap().accept().unwrap();
+    ours.replied().await.unwrap();
+    (ours, theirs)
+}
+
+fn pattern(len: usize, seed: usize) -> Vec<u8> {
+    (0..len)
+        .map(|i| u8::try_from((i * 31 + i / 251 + seed) % 256).unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn bytes_cross_whole_in_both_directions_through_a_tiny_pipe() {
+    for pipe in [1, 7, 4096, 1 << 20] {
+        let (client, server) = pair(pipe);
+        let (mut ours, mut theirs) = open(&client, &server).await;
+        let len = if pipe < 100 { 20_000 } else { 3_000_000 };
+        let (up, down) = (pattern(len, 1), pattern(len, 2));
+        let (up2, down2) = (up.clone(), down.clone());
+        let peer = tokio::spawn(async move {
+            let mut got = Vec::new();
+            let (mut read, mut write) = tokio::io::split(&mut theirs);
+            let (read, write) = tokio::join!(read.read_to_end(&mut got), async {
+                write.write_all(&down2).await?;
+                write.shutdown().await
+            });
+            read.unwrap();
+            write.unwrap();
+            assert!(got == up2);
+        });
+        let mut got = Vec::new();
+        let (mut read, mut write) = tokio::io::split(&mut ours);
+        let (read, write) = tokio::join!(read.read_to_end(&mut got), async {
+            write.write_all(&up).await?;
+            write.shutdown().await
+        });
+        read.unwrap();
+        write.unwrap();
+        assert!(got == down, "pipe of {pipe}");
+        peer.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn half_close_leaves_the_other_direction_open() {
+    let (client, server) = pair(1 << 16);
+    let (mut ours, mut theirs) = open(&client, &server).await;
+    ours.write_all(b"question").await.unwrap();
+    ours.shutdown().await.unwrap();
+    let mut got = String::new();
+    theirs.read_to_string(&mut got).await.unwrap();
+    assert_eq!(got, "question");
+    theirs.write_all(b"answer").await.unwrap();
+    theirs.shutdown().await.unwrap();
+    got.clear();
+    ours.read_to_string(&mut got).await.unwrap();
+    assert_eq!(got, "answer");
+    assert_eq!(
+        ours.write(b"x").await.unwrap_err().kind(),
+        std::io::ErrorKind::BrokenPipe
+    );
+}
+
+#[tokio::test]
+async fn reset_is_an_error_after_what_came_before_it() {
+    let (client, server) = pair(1 << 16);
+    let (mut ours, mut theirs) = open(&client, &server).await;
+    theirs.write_all(b"before").await.unwrap();
+    theirs.flush().await.unwrap();
+    theirs.reset(RstStatus::CANCEL);
+    let mut got = Vec::new();
+    let error = ours.read_to_end(&mut got).await.unwrap_err();
+    assert_eq!(got, b"before");
+    assert_eq!(
+        stream_failure(&error),
+        Some(&StreamFailure::Reset(RstStatus::CANCEL))
+    );
+    let error = ours.write_all(b"x").await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    // The session lives.
+    open(&client, &server).await;
+}
+
+#[tokio::test]
+async fn dropping_a_stream_resets_it_and_no_other() {
+    let (client, server) = pair(1 << 16);
+    let (ours, mut theirs) = open(&client, &server).await;
+    let (mut other, mut other_theirs) = open(&client, &server).await;
+    drop(ours);
+    assert!(theirs.read_u8().await.is_err());
+    other.write_all(b"x").await.unwrap();
+    assert_eq!(other_theirs.read_u8().await.unwrap(), b'x');
+}
+
+#[tokio::test]
+async fn a_refused_stream_says_so() {
+    let (client, server) = pair(1 << 16);
+    let mut ours = client.open(headers()).unwrap();
+    server.accept().await.unwrap().reject(RstStatus::CANCEL);
+    assert_eq!(
+        ours.replied().await,
+        Err(StreamFailure::Reset(RstStatus::CANCEL))
+    );
+    let mut ours = client.open(headers()).unwrap();
+    drop(server.accept().await.unwrap());
+    assert_eq!(
+        ours.replied().await,
+        Err(StreamFailure::Reset(RstStatus::REFUSED_STREAM))
+    );
+}
+
+#[tokio::test]
+async fn close_is_orderly_and_tells_everyone() {
+    let (client, server) = pair(1 << 16);
+    let (mut ours, mut theirs) = open(&client, &server).await;
+    client.close();
+    assert_eq!(client.closed().await, CloseReason::Local);
+    assert!(matches!(
+        server.closed().await,
+        CloseReason::GoAway { last_good: 0, .. }
+    ));
+    assert!(server.accept().await.is_none());
+    assert!(ours.read_u8().await.is_err());
+    assert!(theirs.read_u8().await.is_err());
+    assert_eq!(client.open(headers()).unwrap_err(), CloseReason::Local);
+}
+
+#[tokio::test]
+async fn dropping_every_handle_closes() {
+    let (client, server) = pair(1 << 16);
+    drop(client);
+    assert!(matches!(server.closed().await, CloseReason::GoAway { .. }));
+}
+
+#[tokio::test]
+async fn dropping_the_driver_ends_every_stream_with_an_error() {
+    let (a, b) = duplex(1 << 16);
+    let (client, driver) = client(a, BytesMut::new(), Config::default());
+    let task = tokio::spawn(driver);
+    let mut stream = client.open(headers()).unwrap();
+    tokio::task::yield_now().await;
+    task.abort();
+    let error = stream.read_u8().await.unwrap_err();
+    assert_eq!(
+        stream_failure(&error),
+        Some(&StreamFailure::SessionLost(CloseReason::Local))
+    );
+    assert_eq!(client.closed().await, CloseReason::Local);
+    drop(b);
+}
+
+/// A driver and the raw other end of its pipe.
+fn raw(role: Role) -> (Session, DuplexStream, JoinHandle<CloseReason>) {
+    let (a, b) = duplex(1 << 20);
+    let start = if role == Role::Client { client } else { server };
+    let (session, driver) = start(a, BytesMut::new(), Config::default());
+    (session, b, tokio::spawn(driver))
+}
+
+#[tokio::test]
+async fn end_of_stream_is_named_by_where_it_came() {
+    for (bytes, want) in [
+        (&b""[..], CloseReason::Eof),
+        (b"\0\0\0\x01\0\0\0\x05ab", CloseReason::Cut),
+        (b"\x80\x03\0\x06\0", CloseReason::Cut),
+        (
+            b"\x80\x03\0\x07\0\0\0\x08\0\0\0\0\0\0\0\0",
+            CloseReason::GoAway {
+                last_good: 0,
+                status: spdy::GoAwayStatus::OK,
+            },
+        ),
+    ] {
+        let (session, mut peer, driver) = raw(Role::Client);
+        peer.write_all(bytes).await.unwrap();
+        drop(peer);
+        assert_eq!(driver.await.unwrap(), want);
+        assert_eq!(session.reason(), Some(want));
+    }
+}
+
+#[tokio::test]
+async fn a_broken_peer_is_told_with_goaway() {
+    let (session, mut peer, driver) = raw(Role::Server);
+    peer.write_all(b"\x80\x03\0\x06\0\0\0\x04\0\0\0\0")
+        .await
+        .unwrap();
+    let mut answer = [0; 16];
+    peer.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, *b"\x80\x03\0\x07\0\0\0\x08\0\0\0\0\0\0\0\x01");
+    drop(peer);
+    assert!(matches!(driver.await.unwrap(), CloseReason::Protocol(_)));
+    assert!(
+        session
+            .closed()
+            .await
+            .to_string()
+            .contains("PING with id 0")
+    );
+}
+
+#[tokio::test]
+async fn early_bytes_count() {
+    let (a, mut peer) = duplex(1 << 16);
+    let early = BytesMut::from(&b"\x80\x03\0\x06\0\0\0\x04\0\0\0\x09"[..]);
+    let (_session, driver) = server(a, early, Config::default());
+    tokio::spawn(driver);
+    let mut answer = [0; 12];
+    peer.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer[8..], [0, 0, 0, 9]);
+}
+
+#[tokio::test]
+async fn an_unread_stream_pauses_alone_and_is_reset_in_company() {
+    let config = Config {
+        stream_receive: 64 << 10,
+        ..Config::default()
+    };
+    let (client, server) = pair_with(1 << 16, config);
+    let (mut unread, mut writer) = open(&client, &server).await;
+    let sent = tokio::spawn(async move {
+        let piece = Bytes::from(vec![7; 16 << 10]);
+        let mut n = 0usize;
+        loop {
+            let mut chunk = piece.clone();
+            match poll_fn(|cx| writer.poll_write_chunk(cx, &mut chunk)).await {
+                Ok(()) => n += piece.len(),
+                Err(e) => return (n, e),
+            }
+        }
+    });
+    // Alone: paused, however long.
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    assert!(!sent.is_finished());
+    let mut piece = vec![0; 1000];
+    unread.read_exact(&mut piece).await.unwrap();
+    // In company: reset, and the others go on.
+    let mut others = Vec::new();
+    for _ in 0..3 {
+        others.push(client.open(headers()).unwrap());
+    }
+    let (_, error) = tokio::time::timeout(Duration::from_secs(5), sent)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        stream_failure(&error),
+        Some(&StreamFailure::Reset(RstStatus::FLOW_CONTROL_ERROR))
+    );
+    for other in &mut others {
+        let mut theirs = server.accept().await.unwrap().accept().unwrap();
+        theirs.write_all(b"y").await.unwrap();
+        assert_eq!(other.read_u8().await.unwrap(), b'y');
+    }
+    let mut rest = Vec::new();
+    let error = unread.read_to_end(&mut rest).await.unwrap_err();
+    assert!(
+        matches!(stream_failure(&error), Some(StreamFailure::Stalled(_))),
+        "{error}"
+    );
+}
+
+/// Slow is not stalled: a stream that is read, however slowly, is never reset, in company too.
+#[tokio::test]
+async fn a_slow_reader_gets_everything() {
+    let config = Config {
+        stream_receive: 64 << 10,
+        stall: Duration::from_millis(100),
+        ..Config::default()
+    };
+    let (client, server) = pair_with(1 << 16, config);
+    let _company = [
+        client.open(headers()).unwrap(),
+        client.open(headers()).unwrap(),
+    ];
+    for _ in 0..2 {
+        std::mem::forget(server.accept().await.unwrap().accept().unwrap());
+    }
+    let (mut slow, mut writer) = open(&client, &server).await;
+    let bytes = pattern(1 << 20, 3);
+    let sent = bytes.clone();
+    tokio::spawn(async move {
+        writer.write_all(&sent).await.unwrap();
+        writer.shutdown().await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let mut got = Vec::new();
+    let mut piece = vec![0; 32 << 10];
+    loop {
+        let n = slow.read(&mut piece).await.unwrap();
+        if n == 0 {
+            break;
+        }
+        got.extend_from_slice(&piece[..n]);
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+    assert!(got == bytes);
+}
+
+#[tokio::test]
+async fn a_thousand_streams_share_a_session() {
+    let (client, server) = pair(1 << 16);
+    let echo = tokio::spawn(async move {
+        for _ in 0..1000 {
+            let mut theirs = server.accept().await.unwrap().accept().unwrap();
+            tokio::spawn(async move {
+                let mut got = Vec::new();
+                theirs.read_to_end(&mut got).await.unwrap();
+                theirs.write_all(&got).await.unwrap();
+                theirs.shutdown().await.unwrap();
+            });
+        }
+        server
+    });
+    let mut tasks = Vec::new();
+    for i in 0..1000 {
+        let mut stream = client.open(headers()).unwrap();
+        tasks.push(tokio::spawn(async move {
+            let bytes = pattern(5000 + i, i);
+            stream.write_all(&bytes).await.unwrap();
+            stream.shutdown().await.unwrap();
+            let mut got = Vec::new();
+            stream.read_to_end(&mut got).await.unwrap();
+            assert!(got == bytes);
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    drop(echo.await.unwrap());
+}
+
+/// Data that a peer sends before its SYN_REPLY is delivered, not dropped as the Go client does.
+#[tokio::test]
+async fn data_before_syn_reply_is_delivered() {
+    let (session, mut peer, _driver) = raw(Role::Client);
+    let mut stream = session.open(headers()).unwrap();
+    let mut wire = BytesMut::from(&b"\0\0\0\x01\0\0\0\x02hi"[..]);
+    let reply = spdy::SynReply {
+        id: StreamId::new(1).unwrap(),
+        fin: true,
+        headers: HeaderBlock::new(),
+    };
+    let mut encoder = Encoder::new(HeaderEncoding::Deflate(9), &Limits::default());
+    encoder.encode(&Frame::SynReply(reply), &mut wire).unwrap();
+    peer.write_all_buf(&mut wire).await.unwrap();
+    assert!(!wire.has_remaining());
+    let mut got = String::new();
+    stream.read_to_string(&mut got).await.unwrap();
+    assert_eq!(got, "hi");
+}

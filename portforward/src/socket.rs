@@ -1,0 +1,94 @@
+//! Local and pod sockets: what the copy loop needs beyond reading and writing.
+
+use std::io;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+/// Longest wait for a slow reader to take what arrived before an abnormal end (DESIGN, truncation
+/// rule).
+const DELIVER: Duration = Duration::from_secs(1);
+
+/// A byte stream that can also end abnormally.
+pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send {
+    /// Ready when reading would not block, so that idle connections hold no buffer. May be ready
+    /// too early.
+    ///
+    /// # Errors
+    /// The socket failed.
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Whether dropping the socket resets the connection instead of closing it cleanly. The copy
+    /// loop turns it on first and off at a clean end, so that no early exit looks like one.
+    fn set_abrupt(&mut self, on: bool);
+
+    /// Ends the connection so that its peer reads an error, not an end of file (T35), after it
+    /// was given up to a second to take what was written.
+    fn abort(self) -> impl Future<Output = ()> + Send;
+}
+
+impl Socket for TcpStream {
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(cx)
+    }
+
+    fn set_abrupt(&mut self, on: bool) {
+        // Fails only on a socket that is broken already.
+        drop(socket2::SockRef::from(&*self).set_linger(on.then_some(Duration::ZERO)));
+    }
+
+    async fn abort(self) {
+        // A reset discards what the kernel has not sent yet. With this mark set, writable means
+        // that nothing is left unsent; registering the socket anew asks the kernel for its state
+        // as it is now, not for the next change.
+        let unsent = |socket: Self| -> io::Result<Self> {
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            socket2::SockRef::from(&socket).set_tcp_notsent_lowat(1)?;
+            Self::from_std(socket.into_std()?)
+        };
+        let Ok(mut socket) = unsent(self) else { return };
+        // Out of time or broken: the reset says so.
+        drop(tokio::time::timeout(DELIVER, socket.writable()).await);
+        socket.set_abrupt(true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    /// A slow reader still gets everything that was written before the abort, then an error.
+    #[tokio::test]
+    async fn abort_delivers_then_resets() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut reader = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let (mut socket, _) = listener.accept().await.unwrap();
+        // More than the reader's kernel buffer, so that some is unsent at first.
+        let mut written = 0usize;
+        let piece = vec![7u8; 64 << 10];
+        while let Ok(n) =
+            tokio::time::timeout(Duration::from_millis(50), socket.write(&piece)).await
+        {
+            written += n.unwrap();
+        }
+        let abort = tokio::spawn(socket.abort());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let mut got = 0;
+        let mut buf = vec![0; 64 << 10];
+        let error = loop {
+            match reader.read(&mut buf).await {
+                Ok(0) => panic!("a clean end after {got} of {written} bytes"),
+                Ok(n) => got += n,
+                Err(e) => break e,
+            }
+        };
+        assert_eq!(got, written);
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        abort.await.unwrap();
+    }
+}

@@ -1,0 +1,491 @@
+//! Client and node roles joined directly, and the client against a runtime played by hand: real
+//! TCP sockets at both ends, in-memory pipe between.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "a test"
+)]
+#![cfg(feature = "node")]
+
+use bytes::BytesMut;
+use portforward::client::{ForwardError, Forwarder, Summary};
+use portforward::node::{self, Dial, PodRef};
+use portforward::session::{self, CloseReason, Config, Session, Stream};
+use spdy::RstStatus;
+use std::io::{self, ErrorKind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+/// Every port is that port of loopback.
+struct Loopback;
+
+impl Dial for Loopback {
+    fn dial(
+        &self,
+        _: &PodRef,
+        port: u16,
+    ) -> Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>> {
+        Box::pin(TcpStream::connect(("127.0.0.1", port)))
+    }
+}
+
+type Forwarded = JoinHandle<Result<Summary, ForwardError>>;
+
+struct Cluster {
+    forwarder: Forwarder,
+    node: JoinHandle<()>,
+}
+
+impl Cluster {
+    fn start() -> Self {
+        let (a, b) = duplex(1 << 16);
+        let (session, driver) = session::client(a, BytesMut::new(), Config::default());
+        tokio::spawn(driver);
+        let pod = PodRef::new("default", "web", "u1");
+        let node = tokio::spawn(node::serve(b, BytesMut::new(), pod, Arc::new(Loopback)));
+        Self {
+            forwarder: Forwarder::new(session),
+            node,
+        }
+    }
+
+    /// The application's end of a forwarded connection to `port`.
+    async fn connect(&self, port: u16) -> (TcpStream, Forwarded) {
+        connect(&self.forwarder, port).await
+    }
+}
+
+async fn connect(forwarder: &Forwarder, port: u16) -> (TcpStream, Forwarded) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let app = TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
+    let (local, _) = listener.accept().await.unwrap();
+    let forwarder = forwarder.clone();
+    (
+        app,
+        tokio::spawn(async move { forwarder.forward(local, port).await }),
+    )
+}
+
+/// A pod port served by `serve`, one task per connection.
+async fn pod<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> u16
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (socket, _) = listener.accept().await.unwrap();
+            tokio::spawn(serve(socket));
+        }
+    });
+    port
+}
+
+async fn echo_pod() -> u16 {
+    pod(|mut socket| async move {
+        let (mut read, mut write) = socket.split();
+        tokio::io::copy(&mut read, &mut write).await.ok();
+        write.shutdown().await.ok();
+    })
+    .await
+}
+
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|i| ((i * 31 + i / 253) % 256) as u8).collect()
+}
+
+async fn check_echo(cluster: &Cluster, port: u16) {
+    let (mut app, forwarded) = cluster.connect(port).await;
+    app.write_all(b"ping").await.unwrap();
+    let mut got = [0; 4];
+    app.read_exact(&mut got).await.unwrap();
+    assert_eq!(got, *b"ping");
+    drop(app);
+    timeout(Duration::from_secs(5), forwarded)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+}
+
+#[tokio::test]
+async fn eight_mebibytes_each_way() {
+    let cluster = Cluster::start();
+    let (app, forwarded) = cluster.connect(echo_pod().await).await;
+    let bytes = pattern(8 << 20);
+    let (mut read, mut write) = app.into_split();
+    let sent = bytes.clone();
+    let writer = tokio::spawn(async move {
+        write.write_all(&sent).await.unwrap();
+        write.shutdown().await.unwrap();
+        write
+    });
+    let mut got = Vec::new();
+    read.read_to_end(&mut got).await.unwrap();
+    assert!(got == bytes);
+    writer.await.unwrap();
+    let summary = forwarded.await.unwrap().unwrap();
+    assert_eq!((summary.sent, summary.received), (8 << 20, 8 << 20));
+}
+
+/// The real runtime loses this answer (PROTOCOL.md 7.3); our roles keep it.
+#[tokio::test]
+async fn an_answer_long_after_the_half_close_is_kept() {
+    let port = pod(|mut socket| async move {
+        let mut question = Vec::new();
+        socket.read_to_end(&mut question).await.unwrap();
+        sleep(Duration::from_millis(2500)).await;
+        socket.write_all(b"late answer to ").await.unwrap();
+        socket.write_all(&question).await.unwrap();
+    })
+    .await;
+    let cluster = Cluster::start();
+    let (mut app, forwarded) = cluster.connect(port).await;
+    app.write_all(b"question").await.unwrap();
+    app.shutdown().await.unwrap();
+    let mut got = String::new();
+    app.read_to_string(&mut got).await.unwrap();
+    assert_eq!(got, "late answer to question");
+    forwarded.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_pod_that_half_closes_first_still_receives_all() {
+    let (seen, mut all) = tokio::sync::mpsc::unbounded_channel();
+    let port = pod(move |mut socket| {
+        let seen = seen.clone();
+        async move {
+            socket.write_all(b"banner").await.unwrap();
+            socket.shutdown().await.unwrap();
+            let mut got = Vec::new();
+            socket.read_to_end(&mut got).await.unwrap();
+            seen.send(got).unwrap();
+        }
+    })
+    .await;
+    let cluster = Cluster::start();
+    let (mut app, forwarded) = cluster.connect(port).await;
+    let mut banner = String::new();
+    app.read_to_string(&mut banner).await.unwrap();
+    assert_eq!(banner, "banner");
+    let bytes = pattern(1 << 20);
+    app.write_all(&bytes).await.unwrap();
+    app.shutdown().await.unwrap();
+    assert!(all.recv().await.unwrap() == bytes);
+    forwarded.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_close_by_the_pod_ends_at_once() {
+    let port = pod(|mut socket| async move {
+        socket.write_all(b"bye").await.unwrap();
+    })
+    .await;
+    let cluster = Cluster::start();
+    let (mut app, _forwarded) = cluster.connect(port).await;
+    let mut got = String::new();
+    let start = Instant::now();
+    app.read_to_string(&mut got).await.unwrap();
+    assert_eq!(got, "bye");
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_refused_port_tells_why_and_harms_nobody() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let closed = listener.local_addr().unwrap().port();
+    drop(listener);
+    let cluster = Cluster::start();
+    let echo = echo_pod().await;
+    let (mut other, _) = cluster.connect(echo).await;
+    other.write_all(b"a").await.unwrap();
+    let (mut app, forwarded) = cluster.connect(closed).await;
+    assert_eq!(
+        app.read(&mut [0; 10]).await.unwrap_err().kind(),
+        ErrorKind::ConnectionReset
+    );
+    let error = forwarded.await.unwrap().unwrap_err().to_string();
+    assert!(
+        error.contains(&format!("error forwarding port {closed} to pod web")),
+        "{error}"
+    );
+    assert!(error.contains("refused"), "{error}");
+    assert_eq!(other.read_u8().await.unwrap(), b'a');
+    other.write_all(b"b").await.unwrap();
+    assert_eq!(other.read_u8().await.unwrap(), b'b');
+    check_echo(&cluster, echo).await;
+}
+
+/// What arrived before the reset is delivered, then the application reads an error.
+#[tokio::test]
+async fn a_pod_that_resets_is_a_reset_here() {
+    let port = pod(|mut socket| async move {
+        socket.write_all(&pattern(100_000)).await.unwrap();
+        sleep(Duration::from_millis(100)).await;
+        socket.set_zero_linger().unwrap();
+    })
+    .await;
+    let cluster = Cluster::start();
+    let (mut app, forwarded) = cluster.connect(port).await;
+    let mut got = Vec::new();
+    let error = app.read_to_end(&mut got).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    assert!(got == pattern(100_000), "{} bytes", got.len());
+    assert!(matches!(
+        forwarded.await.unwrap(),
+        Err(ForwardError::Remote(_))
+    ));
+    check_echo(&cluster, echo_pod().await).await;
+}
+
+#[tokio::test]
+async fn an_application_that_resets_is_a_reset_at_the_pod() {
+    let (seen, mut results) = tokio::sync::mpsc::unbounded_channel();
+    let port = pod(move |mut socket| {
+        let seen = seen.clone();
+        async move {
+            socket.write_all(b"hello").await.unwrap();
+            let mut got = Vec::new();
+            seen.send(socket.read_to_end(&mut got).await.map_err(|e| e.kind()))
+                .unwrap();
+        }
+    })
+    .await;
+    let cluster = Cluster::start();
+    let (mut app, forwarded) = cluster.connect(port).await;
+    app.read_exact(&mut [0; 5]).await.unwrap();
+    app.set_zero_linger().unwrap();
+    drop(app);
+    let result = timeout(Duration::from_secs(5), results.recv())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(result, Err(ErrorKind::ConnectionReset));
+    assert!(matches!(
+        forwarded.await.unwrap(),
+        Err(ForwardError::Local(_))
+    ));
+    check_echo(&cluster, echo_pod().await).await;
+}
+
+/// An application that goes away while the pod still sends stops neither pod nor session.
+#[tokio::test]
+async fn a_hundred_aborted_downloads() {
+    let port = pod(|mut socket| async move {
+        let piece = vec![1; 64 << 10];
+        while socket.write_all(&piece).await.is_ok() {}
+    })
+    .await;
+    let cluster = Cluster::start();
+    for _ in 0..100 {
+        let (mut app, forwarded) = cluster.connect(port).await;
+        app.read_exact(&mut [0; 1000]).await.unwrap();
+        drop(app);
+        timeout(Duration::from_secs(5), forwarded)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap_err();
+    }
+    check_echo(&cluster, echo_pod().await).await;
+}
+
+#[tokio::test]
+async fn a_lost_session_is_a_reset_at_both_ends() {
+    let (seen, mut results) = tokio::sync::mpsc::unbounded_channel();
+    let port = pod(move |mut socket| {
+        let seen = seen.clone();
+        async move {
+            socket.write_all(b"hello").await.unwrap();
+            seen.send(socket.read(&mut [0; 10]).await.map_err(|e| e.kind()))
+                .unwrap();
+        }
+    })
+    .await;
+    let cluster = Cluster::start();
+    let (mut app, forwarded) = cluster.connect(port).await;
+    app.read_exact(&mut [0; 5]).await.unwrap();
+    cluster.node.abort();
+    assert_eq!(
+        app.read(&mut [0; 10]).await.unwrap_err().kind(),
+        ErrorKind::ConnectionReset
+    );
+    assert!(matches!(
+        forwarded.await.unwrap(),
+        Err(ForwardError::SessionLost(_))
+    ));
+    // The pod's connection went down with the node's task: it must not look like a clean end.
+    let result = timeout(Duration::from_secs(5), results.recv())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(result, Err(ErrorKind::ConnectionReset));
+    let (mut app, forwarded) = cluster.connect(port).await;
+    assert_eq!(
+        app.read(&mut [0; 10]).await.unwrap_err().kind(),
+        ErrorKind::ConnectionReset
+    );
+    assert!(matches!(
+        forwarded.await.unwrap(),
+        Err(ForwardError::SessionLost(CloseReason::Eof))
+    ));
+}
+
+/// A runtime played by hand: gives the test the two streams of each pair.
+fn runtime() -> (Forwarder, Session) {
+    let (a, b) = duplex(1 << 16);
+    let (session, driver) = session::client(a, BytesMut::new(), Config::default());
+    tokio::spawn(driver);
+    let (runtime, driver) = session::server(b, BytesMut::new(), Config::default());
+    tokio::spawn(driver);
+    (Forwarder::new(session), runtime)
+}
+
+/// (error, data)
+async fn streams(runtime: &Session) -> (Stream, Stream) {
+    let error = runtime.accept().await.unwrap();
+    assert_eq!(error.headers.get("streamtype"), Some(&b"error"[..]));
+    let data = runtime.accept().await.unwrap();
+    assert_eq!(data.headers.get("streamtype"), Some(&b"data"[..]));
+    assert_eq!(
+        error.headers.get("requestid"),
+        data.headers.get("requestid")
+    );
+    assert_eq!(error.id.get() + 2, data.id.get());
+    (error.accept().unwrap(), data.accept().unwrap())
+}
+
+/// How the application's read ended.
+async fn outcome(mut app: TcpStream) -> (Vec<u8>, Result<(), ErrorKind>) {
+    let mut got = Vec::new();
+    let result = timeout(Duration::from_secs(10), app.read_to_end(&mut got))
+        .await
+        .unwrap();
+    (got, result.map(|_| ()).map_err(|e| e.kind()))
+}
+
+#[derive(Clone, Copy)]
+enum Do {
+    Fin,
+    Rst,
+    Text,
+    Pause,
+}
+
+/// Steps on d or e, how the application's read ends, whether the result is `Ok`.
+type Row = (&'static [(char, Do)], Result<(), ErrorKind>, bool);
+
+#[tokio::test]
+async fn every_way_a_runtime_ends_a_pair() {
+    use Do::{Fin, Pause, Rst, Text};
+    let reset = Err(ErrorKind::ConnectionReset);
+    let rows: &[Row] = &[
+        (&[('d', Fin), ('e', Fin)], Ok(()), true),
+        (&[('e', Fin), ('d', Fin)], Ok(()), true),
+        (&[('e', Fin), ('-', Pause), ('d', Fin)], Ok(()), true),
+        // The runtime sends FIN first and the failure behind it.
+        (&[('d', Fin), ('e', Text), ('e', Rst)], reset, false),
+        (
+            &[('d', Fin), ('-', Pause), ('e', Text), ('e', Fin)],
+            reset,
+            false,
+        ),
+        // containerd 1.7 on a reset by the pod.
+        (&[('d', Fin), ('e', Rst)], reset, false),
+        (&[('d', Rst), ('e', Rst)], reset, false),
+        (&[('d', Rst), ('e', Text), ('e', Fin)], reset, false),
+        (&[('d', Rst), ('e', Fin)], reset, false),
+        (&[('e', Text), ('e', Fin), ('d', Fin)], reset, false),
+        (&[('e', Text), ('e', Rst)], reset, false),
+    ];
+    for (i, (steps, want, ok)) in rows.iter().enumerate() {
+        let (forwarder, runtime) = runtime();
+        let (app, forwarded) = connect(&forwarder, 80).await;
+        let (mut error, mut data) = streams(&runtime).await;
+        data.write_all(b"arrived").await.unwrap();
+        let mut text = false;
+        for (which, what) in *steps {
+            let stream = if *which == 'd' { &mut data } else { &mut error };
+            match what {
+                Fin => stream.shutdown().await.unwrap(),
+                Rst => {
+                    stream.flush().await.unwrap();
+                    stream.reset(RstStatus::CANCEL);
+                }
+                Text => {
+                    stream.write_all(b"it broke\x1b[2J").await.unwrap();
+                    text = true;
+                }
+                Pause => sleep(Duration::from_millis(300)).await,
+            }
+        }
+        let (got, result) = outcome(app).await;
+        assert_eq!(
+            (got.as_slice(), &result),
+            (&b"arrived"[..], want),
+            "row {i}"
+        );
+        let result = forwarded.await.unwrap();
+        assert_eq!(result.is_ok(), *ok, "row {i}: {result:?}");
+        if text {
+            let Err(ForwardError::Remote(text)) = result else {
+                panic!("row {i}: {result:?}")
+            };
+            assert!(
+                text.starts_with("it broke") && !text.contains('\x1b'),
+                "{text:?}"
+            );
+        }
+    }
+}
+
+/// A pod that closes only its sending side is not a failure: the local side hears of it after the
+/// grace, and can still send.
+#[tokio::test]
+async fn fin_without_a_verdict_reaches_the_application_after_a_grace() {
+    let (forwarder, runtime) = runtime();
+    let (mut app, forwarded) = connect(&forwarder, 80).await;
+    let (mut error, mut data) = streams(&runtime).await;
+    data.shutdown().await.unwrap();
+    let start = Instant::now();
+    assert_eq!(app.read(&mut [0; 10]).await.unwrap(), 0);
+    assert!(start.elapsed() >= Duration::from_millis(900));
+    app.write_all(b"more").await.unwrap();
+    let mut got = [0; 4];
+    data.read_exact(&mut got).await.unwrap();
+    assert_eq!(got, *b"more");
+    app.shutdown().await.unwrap();
+    assert_eq!(data.read(&mut got).await.unwrap(), 0);
+    error.shutdown().await.unwrap();
+    forwarded.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn refused_streams_are_errors_not_silence() {
+    let (forwarder, runtime) = runtime();
+    let (app, forwarded) = connect(&forwarder, 80).await;
+    runtime.accept().await.unwrap().reject(RstStatus::CANCEL);
+    runtime.accept().await.unwrap().reject(RstStatus::CANCEL);
+    assert_eq!(
+        outcome(app).await,
+        (vec![], Err(ErrorKind::ConnectionReset))
+    );
+    let error = forwarded.await.unwrap().unwrap_err();
+    assert!(matches!(error, ForwardError::Stream { .. }), "{error}");
+}
