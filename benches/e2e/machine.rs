@@ -1,0 +1,186 @@
+//! What is measured on, and whether it is idle enough to begin.
+
+use crate::args::Args;
+use serde_json::{Value, json};
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Beyond this the machine is busy, percent.
+const BUSY: f64 = 20.0;
+/// How long to wait for it to be less.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long to look. The counters tick 100 times a second.
+const WINDOW: Duration = Duration::from_millis(500);
+
+pub(crate) struct Machine {
+    cpu: String,
+    cores: usize,
+    kernel: String,
+    date: String,
+    pf: String,
+    kubectl: String,
+    server: String,
+}
+
+impl Machine {
+    pub(crate) fn here(args: &Args) -> Self {
+        let (kubectl, server) = versions(args);
+        Self {
+            cpu: cpu().unwrap_or_else(unknown),
+            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")
+                .map_or_else(|_| unknown(), |text| text.trim().to_owned()),
+            date: says(Path::new("date"), ["-u", "+%Y-%m-%d %H:%M UTC"]).unwrap_or_else(unknown),
+            pf: says(&args.pf, ["--version"])
+                .and_then(|text| Some(text.lines().next()?.trim_start_matches("pf ").to_owned()))
+                .unwrap_or_else(unknown),
+            kubectl,
+            server,
+        }
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        json!({
+            "cpu": self.cpu, "cores": self.cores, "kernel": self.kernel, "date": self.date,
+            "pf": self.pf, "kubectl": self.kubectl, "api_server": self.server,
+        })
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "machine: {}, {} cores, Linux {}; {}; load {}",
+            self.cpu,
+            self.cores,
+            self.kernel,
+            self.date,
+            load()
+        )?;
+        writeln!(
+            f,
+            "clients: pf {}, kubectl {}; API server {}",
+            self.pf, self.kubectl, self.server
+        )
+    }
+}
+
+fn unknown() -> String {
+    "unknown".to_owned()
+}
+
+fn cpu() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+fn load() -> String {
+    std::fs::read_to_string("/proc/loadavg").map_or_else(
+        |_| unknown(),
+        |text| text.split(' ').take(3).collect::<Vec<_>>().join(" "),
+    )
+}
+
+fn versions(args: &Args) -> (String, String) {
+    let kubeconfig = [OsStr::new("--kubeconfig"), args.kubeconfig.as_os_str()];
+    let rest = ["version", "-o", "json", "--request-timeout=5s"].map(OsStr::new);
+    let json: Value = says(&args.kubectl, kubeconfig.into_iter().chain(rest))
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default();
+    let version = |side: &str| {
+        json[side]["gitVersion"]
+            .as_str()
+            .map_or_else(unknown, str::to_owned)
+    };
+    (version("clientVersion"), version("serverVersion"))
+}
+
+/// What a program prints, if it succeeds.
+fn says<A: AsRef<OsStr>>(program: &Path, args: impl IntoIterator<Item = A>) -> Option<String> {
+    let output = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
+    let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !text.is_empty()).then_some(text)
+}
+
+/// How idle the machine was when a step began.
+#[derive(Clone, Copy)]
+pub(crate) struct Idle {
+    pub(crate) busy: f64,
+    pub(crate) reached: bool,
+}
+
+/// Waits until the machine is less than 20 % busy, but no longer than 20 s.
+pub(crate) fn wait_for_idle() -> Idle {
+    let began = Instant::now();
+    loop {
+        let busy = busy_now();
+        if busy < BUSY {
+            return Idle {
+                busy,
+                reached: true,
+            };
+        }
+        if began.elapsed() >= PATIENCE {
+            eprintln!(
+                "warning: the machine is {busy:.0} % busy and stays so (load {}); measuring all the same",
+                load()
+            );
+            return Idle {
+                busy,
+                reached: false,
+            };
+        }
+    }
+}
+
+/// The share of all cores' time that was not idle just now, percent.
+fn busy_now() -> f64 {
+    let before = ticks();
+    std::thread::sleep(WINDOW);
+    let after = ticks();
+    let (Some((idle, all)), Some((idle_before, all_before))) = (after, before) else {
+        return 0.0;
+    };
+    let all = all.saturating_sub(all_before);
+    let idle = idle.saturating_sub(idle_before);
+    if all == 0 {
+        return 0.0;
+    }
+    100.0 * (1.0 - idle as f64 / all as f64)
+}
+
+/// Idle (waiting for a disk included) and all ticks since boot.
+fn ticks() -> Option<(u64, u64)> {
+    parse_ticks(std::fs::read_to_string("/proc/stat").ok()?.lines().next()?)
+}
+
+fn parse_ticks(line: &str) -> Option<(u64, u64)> {
+    // user nice system idle iowait irq softirq steal; guests are counted under user already
+    let fields: Vec<u64> = line
+        .strip_prefix("cpu ")?
+        .split_ascii_whitespace()
+        .take(8)
+        .map_while(|field| field.parse().ok())
+        .collect();
+    Some((fields.get(3)? + fields.get(4)?, fields.iter().sum()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_ticks_are_the_fourth_and_fifth() {
+        let ticks = parse_ticks("cpu  1 2 4 100 10 8 16 32 64 128");
+        assert_eq!(ticks, Some((110, 173)));
+    }
+}

@@ -1,0 +1,99 @@
+//! How a forward ends, and what needs no cluster to be said.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use conformance::{
+    cases::{connect, exchange, expect_reset},
+    program::Pf,
+    relay::Relay,
+};
+
+use crate::{SOON, on_cluster, pf};
+
+/// How soon the end of a forward has to be seen.
+const END: Duration = Duration::from_secs(5);
+
+#[test]
+fn interrupt() -> anyhow::Result<()> {
+    on_cluster(|cluster| {
+        let (mut pf, at) = pf(cluster, "pod/bare :7000").forward(1)?;
+        exchange::echo(at[0])?;
+        pf.interrupt()?;
+        let ended = pf.wait_exit(END)?;
+        ensure!(ended.code == Some(0) && ended.stderr.is_empty(), "{ended}");
+        Ok(())
+    })
+}
+
+#[test]
+fn interrupt_with_an_open_connection() -> anyhow::Result<()> {
+    on_cluster(|cluster| {
+        let (mut pf, at) = pf(cluster, "pod/bare :7000").forward(1)?;
+        let mut open = connect(at[0])?;
+        exchange::echo_on(&mut open, 1, 100)?;
+        pf.interrupt()?;
+        let ended = pf.wait_exit(END)?;
+        ensure!(ended.code == Some(0) && ended.stderr.is_empty(), "{ended}");
+        Ok(())
+    })
+}
+
+#[test]
+fn api_server_gone() -> anyhow::Result<()> {
+    on_cluster(|cluster| {
+        let relay = Relay::start(cluster.server())?;
+        let kubeconfig = tempfile::NamedTempFile::new()?;
+        let text = cluster.kubeconfig_via("forwarder", relay.address())?;
+        std::fs::write(kubeconfig.path(), text)?;
+        let (pf, at) = Pf::line("pod/bare :7000")
+            .kubeconfig(kubeconfig.path())
+            .forward(1)?;
+        let mut open = connect(at[0])?;
+        exchange::echo_on(&mut open, 1, 100)?;
+
+        let began = Instant::now();
+        relay.cut();
+        expect_reset(&mut open, END).context("the open connection")?;
+        let ended = pf.wait_exit(END)?;
+        ended.failed_with(1, &["error: lost connection to pod"])?;
+        ensure!(
+            began.elapsed() < END,
+            "it took {:?}: {ended}",
+            began.elapsed()
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn api_server_gone_with_nothing_open() -> anyhow::Result<()> {
+    on_cluster(|cluster| {
+        let relay = Relay::start(cluster.server())?;
+        let kubeconfig = tempfile::NamedTempFile::new()?;
+        let text = cluster.kubeconfig_via("forwarder", relay.address())?;
+        std::fs::write(kubeconfig.path(), text)?;
+        let line = Pf::line("--no-reconnect pod/bare :7000").kubeconfig(kubeconfig.path());
+        let (pf, _) = line.forward(1)?;
+        relay.cut();
+        pf.wait_exit(END)?
+            .failed_with(1, &["error: lost connection to pod"])
+    })
+}
+
+#[test]
+fn protocols() -> anyhow::Result<()> {
+    on_cluster(|cluster| {
+        for protocol in ["auto", "spdy"] {
+            let line = format!("--protocol {protocol} pod/bare :7000");
+            let (_pf, at) = pf(cluster, &line).forward(1)?;
+            exchange::echo(at[0]).with_context(|| protocol.to_owned())?;
+        }
+        for protocol in ["tunnel", "channel"] {
+            let line = format!("--protocol {protocol} pod/bare :7000");
+            let ended = pf(cluster, &line).run(SOON)?;
+            ended.failed_with(2, &[protocol, "not available yet"])?;
+        }
+        Ok(())
+    })
+}
