@@ -142,13 +142,13 @@ pub async fn spdy<T: AsyncRead + AsyncWrite + Unpin>(
     spdy_within(io, request, &HeadLimits::default(), &BodyLimits::default()).await
 }
 
-/// As [`spdy`], with limits of the caller's.
+/// As [`spdy()`], with limits of the caller's.
 ///
 /// # Errors
-/// As [`spdy`].
+/// As [`spdy()`].
 ///
 /// # Cancel safety
-/// As [`spdy`].
+/// As [`spdy()`].
 pub async fn spdy_within<T: AsyncRead + AsyncWrite + Unpin>(
     mut io: T,
     request: &UpgradeRequest,

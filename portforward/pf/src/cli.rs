@@ -31,6 +31,7 @@ pub(crate) struct Cli {
     #[arg(value_name = "TYPE/NAME")]
     target: Option<String>,
 
+    #[allow(rustdoc::broken_intra_doc_links, reason = "help text, not a link")]
     /// [LOCAL:]REMOTE: 5000 (both ends), 8888:5000, :5000 (any free local port); REMOTE may be a name
     #[arg(value_name = "PORT")]
     ports: Vec<String>,
