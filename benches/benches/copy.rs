@@ -1,5 +1,5 @@
-//! The copy loop: 16 KiB writes through client and node over one plain connection, beside two
-//! plain TCP relays in the same run. Only the ratio counts.
+//! The copy loop: 16 KiB writes through client and node over one connection, plain and TLS, beside
+//! two tokio copy loops with a connection per stream in the same run. Only the ratio counts.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -47,19 +47,23 @@ fn copy(c: &mut Criterion) {
     group
         .throughput(Throughput::Bytes(TOTAL as u64))
         .sample_size(20);
-    for streams in [1, 32] {
-        for name in ["spdy", "plain relays"] {
-            let runtime = runtime();
-            let address = runtime.block_on(async {
-                let sink = benches::sink().await.unwrap();
-                match name {
-                    "spdy" => benches::forward(sink).await.unwrap(),
-                    _ => benches::plain_relays(sink).await.unwrap(),
-                }
-            });
-            group.bench_function(BenchmarkId::new(name, streams), |b| {
-                b.to_async(&runtime).iter(|| send(address, streams));
-            });
+    let tls = benches::Tls::new().unwrap();
+    for (tls, crypt) in [(None, "plain"), (Some(&tls), "TLS")] {
+        for streams in [1, 32] {
+            for name in ["spdy", "relays"] {
+                let runtime = runtime();
+                let address = runtime.block_on(async {
+                    let sink = benches::sink().await.unwrap();
+                    match name {
+                        "spdy" => benches::forward(sink, tls).await.unwrap(),
+                        _ => benches::relays(sink, tls).await.unwrap(),
+                    }
+                });
+                let id = BenchmarkId::new(format!("{crypt} {name}"), streams);
+                group.bench_function(id, |b| {
+                    b.to_async(&runtime).iter(|| send(address, streams));
+                });
+            }
         }
     }
     group.finish();

@@ -1,9 +1,11 @@
 //! What is measured on, and whether it is idle enough to begin.
 
 use crate::args::Args;
+use crate::watch;
 use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::fmt;
+use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,6 +16,8 @@ const BUSY: f64 = 20.0;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long to look. The counters tick 100 times a second.
 const WINDOW: Duration = Duration::from_millis(500);
+/// How long a program may take to say its version.
+const ANSWER: Duration = Duration::from_secs(10);
 
 pub(crate) struct Machine {
     cpu: String,
@@ -100,15 +104,34 @@ fn versions(args: &Args) -> (String, String) {
     (version("clientVersion"), version("serverVersion"))
 }
 
-/// What a program prints, if it succeeds.
+/// What a program prints, no more than a pipe holds, if it succeeds in time.
 fn says<A: AsRef<OsStr>>(program: &Path, args: impl IntoIterator<Item = A>) -> Option<String> {
-    let output = Command::new(program)
+    let mut process = Command::new(program)
         .args(args)
         .stdin(Stdio::null())
-        .output()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
         .ok()?;
-    let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
-    (output.status.success() && !text.is_empty()).then_some(text)
+    watch::add(process.id());
+    let deadline = Instant::now() + ANSWER;
+    let mut status = None;
+    while status.is_none() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+        status = process.try_wait().ok()?;
+    }
+    if status.is_none() {
+        // An error means that it has just ended.
+        drop(process.kill());
+        drop(process.wait());
+    }
+    watch::remove(process.id());
+    let mut text = String::new();
+    if status?.success() {
+        process.stdout.take()?.read_to_string(&mut text).ok()?;
+    }
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 /// How idle the machine was when a step began.

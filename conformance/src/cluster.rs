@@ -1,15 +1,15 @@
 //! The real cluster that `cluster/up` starts: where its kubeconfigs and its kubectl are.
 
 use std::{
-    env, fs,
+    fs,
     net::{SocketAddr, TcpStream},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
-use crate::say;
+use crate::{cache, skip};
 
 /// A real cluster that answers.
 #[derive(Debug)]
@@ -24,25 +24,14 @@ impl Cluster {
     pub fn find(test: &str) -> anyhow::Result<Option<Self>> {
         let why = match Self::look() {
             Ok(cluster) => return Ok(Some(cluster)),
-            Err(why) => why,
+            Err(why) => why.context("no cluster"),
         };
-        let set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
-        let required = env::var_os("PF_REQUIRE_CLUSTER").is_some_and(|value| value == "1");
-        if required || set("CI") {
-            bail!("no cluster, and this run requires one: {why:#}");
-        }
-        say(&format!(
-            "SKIPPED {test}: no cluster ({why:#}); start it with conformance/cluster/up"
-        ));
-        Ok(None)
+        let remedy = "start it with conformance/cluster/up";
+        skip(test, "PF_REQUIRE_CLUSTER", &why, remedy).map(|()| None)
     }
 
     fn look() -> anyhow::Result<Self> {
-        let directory = match (env::var_os("PF_CLUSTER_DIR"), env::var_os("HOME")) {
-            (Some(named), _) => PathBuf::from(named),
-            (None, Some(home)) => Path::new(&home).join(".cache/pf-cluster"),
-            (None, None) => bail!("neither PF_CLUSTER_DIR nor HOME is set"),
-        };
+        let directory = directory()?;
         let file = directory.join("kube/admin.yaml");
         let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
         let server = server_of(&text).with_context(|| file.display().to_string())?;
@@ -80,6 +69,11 @@ impl Cluster {
         let path = |version: &&str| self.directory.join("bin").join(version).join("kubectl");
         versions.iter().map(path).find(|path| path.is_file())
     }
+}
+
+/// Where the cluster and its programs are, built or not.
+pub fn directory() -> anyhow::Result<PathBuf> {
+    cache("PF_CLUSTER_DIR", "pf-cluster")
 }
 
 fn server_of(kubeconfig: &str) -> anyhow::Result<SocketAddr> {

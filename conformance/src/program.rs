@@ -140,6 +140,7 @@ impl Pf {
             child,
             stdout: Collector::start(stdout),
             stderr: Collector::start(stderr),
+            name: program.file_name().unwrap_or_default().to_owned(),
             args: self.args,
         })
     }
@@ -163,6 +164,7 @@ pub struct PfProcess {
     child: Child,
     stdout: Collector,
     stderr: Collector,
+    name: OsString,
     args: Vec<OsString>,
 }
 
@@ -319,13 +321,13 @@ impl PfProcess {
     }
 
     fn describe(&self) -> String {
-        let words: Vec<_> = self
-            .args
-            .iter()
+        let words: Vec<_> = [&self.name]
+            .into_iter()
+            .chain(&self.args)
             .map(|word| word.to_string_lossy())
             .collect();
         format!(
-            "pf {}\nstdout so far:\n{}\nstderr so far:\n{}",
+            "{}\nstdout so far:\n{}\nstderr so far:\n{}",
             words.join(" "),
             self.stdout(),
             self.stderr()

@@ -51,6 +51,9 @@ pub enum ForwardError {
         /// How it ended.
         failure: StreamFailure,
     },
+    /// This side opened no stream: too many are open, or the session is going away.
+    #[error("no stream could be opened on this session: {0}")]
+    NotOpened(spdy::OpenError),
     /// No SYN_REPLY in time.
     #[error("Timeout occurred: the node did not accept the stream within 30 s")]
     Timeout,
@@ -66,6 +69,7 @@ impl ForwardError {
     fn from_failure(what: &'static str, failure: StreamFailure) -> Self {
         match failure {
             StreamFailure::SessionLost(reason) => Self::SessionLost(reason),
+            StreamFailure::NotOpened(error) => Self::NotOpened(error),
             failure => Self::Stream { what, failure },
         }
     }
@@ -162,7 +166,8 @@ struct Forwarded<S> {
 }
 
 enum Step {
-    Replied(Result<(), StreamFailure>),
+    Replied,
+    Failed(StreamFailure),
     Verdict(ErrorEnd),
     Up(UpEnd),
     Down(DownEnd),
@@ -200,11 +205,9 @@ impl<S: Socket> Forwarded<S> {
 
     async fn step(&mut self) -> Step {
         poll_fn(|cx| {
-            if !self.replied
-                && let Poll::Ready(result) = self.relay.data.poll_replied(cx)
-            {
+            if !self.replied && self.relay.data.poll_replied(cx).is_ready() {
                 self.replied = true;
-                return Poll::Ready(Step::Replied(result));
+                return Poll::Ready(Step::Replied);
             }
             if let Poll::Ready(end) = self.relay.poll_down(cx) {
                 return Poll::Ready(Step::Down(end));
@@ -218,6 +221,12 @@ impl<S: Socket> Forwarded<S> {
             {
                 return Poll::Ready(Step::Verdict(end));
             }
+            // Last: also seen while the local side reads nothing, but what it reads goes first.
+            if self.failure.is_none()
+                && let Poll::Ready(failure) = self.relay.data.poll_failed(cx)
+            {
+                return Poll::Ready(Step::Failed(failure));
+            }
             if self.timer_on && self.timer.as_mut().poll(cx).is_ready() {
                 self.timer_on = false;
                 return Poll::Ready(Step::Timer);
@@ -230,16 +239,16 @@ impl<S: Socket> Forwarded<S> {
     /// `Some` ends the forwarded connection.
     fn take_step(&mut self, step: Step) -> Option<Result<(), ForwardError>> {
         match step {
-            Step::Replied(Ok(())) => {
+            Step::Replied => {
                 if self.failure.is_none() && !self.fin {
                     self.timer_on = false;
                 }
                 None
             }
-            Step::Replied(Err(failure)) => self.fail(ForwardError::from_failure(
-                "the node refused the data stream",
-                failure,
-            )),
+            // The reason may follow on the error stream.
+            Step::Failed(failure) => {
+                self.fail(ForwardError::from_failure("the data stream", failure))
+            }
             Step::Up(UpEnd::Eof) => {
                 self.up_over = true;
                 self.after_both()
@@ -290,6 +299,11 @@ impl<S: Socket> Forwarded<S> {
                 Some(text.map_or(Ok(()), |text| {
                     Err(ForwardError::Remote(escape::text(&text)))
                 }))
+            }
+            // Failed, if the error stream says so, ended or not.
+            Step::Timer if self.fin && self.error.text_so_far().is_some() => {
+                let text = self.error.text_so_far().unwrap_or_default();
+                Some(Err(ForwardError::Remote(escape::text(&text))))
             }
             // The pod has half-closed, or its failure is slow to come: the local side is told.
             Step::Timer if self.fin => {

@@ -15,7 +15,9 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 
 /// Bytes read from a socket at a time.
 const READ: usize = 64 << 10;
-/// Chunks gathered for one write to a socket.
+/// Reads shorter than this are copied out of their buffer.
+const COPY_BELOW: usize = 8 << 10;
+/// Chunks gathered for one write to a socket. They count as unread until it has taken them.
 const GATHER: usize = 32;
 
 /// How socket to stream ended. Reported once.
@@ -41,7 +43,6 @@ pub(crate) enum DownEnd {
 }
 
 /// One socket joined to one data stream.
-#[derive(Debug)]
 pub(crate) struct Relay<S> {
     pub(crate) socket: S,
     pub(crate) data: Stream,
@@ -50,8 +51,8 @@ pub(crate) struct Relay<S> {
     buffer: BytesMut,
     /// Read from the socket, waiting for room in the stream.
     pending_up: Bytes,
-    /// Taken from the stream, waiting for the socket.
-    pending_down: VecDeque<Bytes>,
+    /// Taken from the stream, waiting for the socket, each with its first length.
+    pending_down: VecDeque<(usize, Bytes)>,
     /// The stream's end, once all before it is gathered.
     stream_end: Option<DownEnd>,
     /// Bytes from socket to stream.
@@ -124,6 +125,11 @@ impl<S: Socket> Relay<S> {
                         Err(_) => UpEnd::Stream,
                     });
                 }
+                // A short read is copied: one byte must not keep a whole buffer alive.
+                Ok(n) if n < COPY_BELOW => {
+                    self.pending_up = Bytes::copy_from_slice(&self.buffer);
+                    self.buffer.clear();
+                }
                 Ok(_) => self.pending_up = self.buffer.split().freeze(),
                 Err(e) => return Poll::Ready(UpEnd::Socket(e)),
             }
@@ -144,8 +150,10 @@ impl<S: Socket> Relay<S> {
     fn poll_down_inner(&mut self, cx: &mut Context<'_>) -> Poll<DownEnd> {
         loop {
             while self.pending_down.len() < GATHER && self.stream_end.is_none() {
-                match self.data.poll_read_chunk(cx) {
-                    Poll::Ready(Ok(Some(chunk))) => self.pending_down.push_back(chunk),
+                match self.data.poll_take(cx) {
+                    Poll::Ready(Ok(Some(chunk))) => {
+                        self.pending_down.push_back((chunk.len(), chunk));
+                    }
                     Poll::Ready(Ok(None)) => self.stream_end = Some(DownEnd::Fin),
                     Poll::Ready(Err(e)) => self.stream_end = Some(DownEnd::Stream(e)),
                     Poll::Pending => break,
@@ -163,7 +171,7 @@ impl<S: Socket> Relay<S> {
     /// One write of what is gathered.
     fn poll_write_gathered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut slices = [IoSlice::new(&[]); GATHER];
-        for (slice, chunk) in slices.iter_mut().zip(&self.pending_down) {
+        for (slice, (_, chunk)) in slices.iter_mut().zip(&self.pending_down) {
             *slice = IoSlice::new(chunk);
         }
         let filled = slices.get(..self.pending_down.len()).unwrap_or(&slices);
@@ -174,14 +182,16 @@ impl<S: Socket> Relay<S> {
         self.down = self
             .down
             .saturating_add(u64::try_from(n).unwrap_or(u64::MAX));
-        while let Some(front) = self.pending_down.front_mut() {
+        while let Some((whole, front)) = self.pending_down.front_mut() {
             let part = n.min(front.len());
             front.advance(part);
             n = n.saturating_sub(part);
             if front.has_remaining() {
                 break;
             }
+            let whole = *whole;
             self.pending_down.pop_front();
+            self.data.release(whole);
         }
         Poll::Ready(Ok(()))
     }

@@ -347,6 +347,64 @@ async fn a_lost_session_is_a_reset_at_both_ends() {
     ));
 }
 
+/// The pod hears of a client's reset also while it reads nothing and says nothing.
+#[tokio::test]
+async fn a_reset_reaches_a_pod_that_does_not_read() {
+    let (seen, mut results) = tokio::sync::mpsc::unbounded_channel();
+    let port = pod(move |mut socket| {
+        let seen = seen.clone();
+        async move {
+            sleep(Duration::from_millis(2500)).await;
+            let mut got = Vec::new();
+            seen.send(socket.read_to_end(&mut got).await.map_err(|e| e.kind()))
+                .unwrap();
+        }
+    })
+    .await;
+    let cluster = Cluster::start();
+    let (mut app, forwarded) = cluster.connect(port).await;
+    let piece = vec![1; 64 << 10];
+    while let Ok(n) = timeout(Duration::from_millis(300), app.write(&piece)).await {
+        n.unwrap();
+    }
+    app.set_zero_linger().unwrap();
+    drop(app);
+    timeout(Duration::from_secs(5), forwarded)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap_err();
+    let result = timeout(Duration::from_secs(8), results.recv())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(result, Err(ErrorKind::ConnectionReset));
+}
+
+/// A pod that answers early and closes with the upload unread: the answer arrives.
+#[tokio::test]
+async fn an_early_answer_to_an_upload_is_delivered() {
+    let port = pod(|mut socket| async move {
+        socket.read_exact(&mut [0; 1000]).await.unwrap();
+        socket.write_all(b"413 too large").await.unwrap();
+    })
+    .await;
+    let cluster = Cluster::start();
+    for _ in 0..5 {
+        let (app, _forwarded) = cluster.connect(port).await;
+        let (mut read, mut write) = app.into_split();
+        let upload =
+            tokio::spawn(async move { while write.write_all(&[1; 64 << 10]).await.is_ok() {} });
+        let mut got = Vec::new();
+        let end = timeout(Duration::from_secs(10), read.read_to_end(&mut got))
+            .await
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&got), "413 too large");
+        assert!(end.is_err(), "the upload failed, and that shows");
+        upload.await.unwrap();
+    }
+}
+
 /// A runtime played by hand: gives the test the two streams of each pair.
 fn runtime() -> (Forwarder, Session) {
     let (a, b) = duplex(1 << 16);
@@ -413,6 +471,8 @@ async fn every_way_a_runtime_ends_a_pair() {
         (&[('d', Rst), ('e', Fin)], reset, false),
         (&[('e', Text), ('e', Fin), ('d', Fin)], reset, false),
         (&[('e', Text), ('e', Rst)], reset, false),
+        // A text on an error stream that never ends is a failure all the same.
+        (&[('e', Text), ('d', Fin)], reset, false),
     ];
     for (i, (steps, want, ok)) in rows.iter().enumerate() {
         let (forwarder, runtime) = runtime();

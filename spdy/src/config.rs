@@ -46,6 +46,8 @@ pub struct Limits {
     pub own_streams: usize,
     /// Resets we had to send because of peer errors, per connection (B9).
     pub error_resets: u32,
+    /// Streams that the peer opens and resets before they were answered, per 10 s (B8).
+    pub rapid_resets: u32,
     /// Frames waiting to be written that the peer provoked (PING answers, resets): beyond it
     /// [`crate::Connection::recv`] stops consuming until some are written (B10).
     pub queued_replies: usize,
@@ -63,6 +65,7 @@ impl Default for Limits {
             peer_streams: 2048,
             own_streams: 2048,
             error_resets: 256,
+            rapid_resets: 200,
             queued_replies: 256,
         }
     }

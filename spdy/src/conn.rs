@@ -28,10 +28,11 @@ use crate::status::{GoAwayStatus, RstStatus};
 use crate::stream_id::StreamId;
 use bytes::{Bytes, BytesMut};
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::time::{Duration, Instant};
 
 /// What the other side did.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
     /// It opened a stream: answer with [`Connection::reply`] or [`Connection::reset`].
@@ -82,6 +83,29 @@ pub enum Event {
         status: GoAwayStatus,
     },
 }
+
+impl fmt::Debug for Event {
+    /// Of DATA the length, never the bytes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Opened { id, headers, fin } => write!(f, "Opened({id}, {headers:?}, fin: {fin})"),
+            Self::Replied { id, headers, fin } => {
+                write!(f, "Replied({id}, {headers:?}, fin: {fin})")
+            }
+            Self::Data { id, payload, fin } => {
+                write!(f, "Data({id}, {} bytes, fin: {fin})", payload.len())
+            }
+            Self::Reset { id, status } => write!(f, "Reset({id}, {status})"),
+            Self::Pong { round_trip } => write!(f, "Pong({round_trip:?})"),
+            Self::GoAway { last_good, status } => write!(f, "GoAway({last_good}, {status})"),
+        }
+    }
+}
+
+/// Window of [`crate::Limits::rapid_resets`].
+const RAPID_RESET_WINDOW: Duration = Duration::from_secs(10);
+/// Bytes that one call of [`Connection::recv`] may inflate before it lets others work.
+const INFLATE_PER_CALL: u64 = 256 << 10;
 
 /// Counters of one connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -134,11 +158,13 @@ pub struct Connection {
     last_peer_id: u32,
     going_away: bool,
     goaway_sent: bool,
+    output_ended: bool,
     next_ping_id: u32,
     /// Our PING on its way.
     pinged: Option<(u32, Instant)>,
     next_ping: Option<Instant>,
     stats: Stats,
+    rapid_resets: Option<(Instant, u32)>,
     failed: Option<ConnectionError>,
 }
 
@@ -162,20 +188,23 @@ impl Connection {
             last_peer_id: 0,
             going_away: false,
             goaway_sent: false,
+            output_ended: false,
             next_ping_id: first,
             pinged: None,
             next_ping: config
                 .ping_interval
                 .and_then(|every| now.checked_add(every)),
             stats: Stats::default(),
+            rapid_resets: None,
             failed: None,
             config,
         }
     }
 
     /// Takes bytes of the peer off `input` and turns them into events and answers. Consumes all
-    /// whole frames, unless too many answers wait to be written (B10): then call it again once
-    /// [`Connection::outgoing`] has shrunk, even without new bytes.
+    /// whole frames, unless too many answers wait to be written (B10) or many large header blocks
+    /// came at once: then call it again, even without new bytes, in the first case once
+    /// [`Connection::outgoing`] has shrunk.
     ///
     /// # Errors
     /// The peer broke the protocol; GOAWAY is queued, nothing more is read. Events found before
@@ -184,13 +213,27 @@ impl Connection {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
+        let inflated = self.decoder.inflated();
         while !self.is_blocked() {
+            // Header blocks are work out of proportion to their size on the wire.
+            if self.decoder.inflated().saturating_sub(inflated) > INFLATE_PER_CALL {
+                return Ok(());
+            }
             let frame = match self.decoder.decode(input) {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return Ok(()),
                 Err(e) => return Err(self.fail(e.into())),
             };
             self.on_frame(now, frame);
+            if self
+                .rapid_resets
+                .is_some_and(|(_, count)| count > self.config.limits.rapid_resets)
+            {
+                let limit = self.config.limits.rapid_resets;
+                return Err(self.fail(ConnectionError {
+                    kind: ConnectionErrorKind::RapidResets { limit },
+                }));
+            }
             if self.stats.error_resets > self.config.limits.error_resets {
                 let limit = self.config.limits.error_resets;
                 return Err(self.fail(ConnectionError {
@@ -204,7 +247,12 @@ impl Connection {
     /// Whether answers that the peer provoked must leave before more is read (B10).
     #[must_use]
     pub fn is_blocked(&self) -> bool {
-        self.outgoing.replies() >= self.config.limits.queued_replies
+        !self.output_ended && self.outgoing.replies() >= self.config.limits.queued_replies
+    }
+
+    /// Nothing more will be written: answers no longer hold up [`Connection::recv`].
+    pub fn end_of_output(&mut self) {
+        self.output_ended = true;
     }
 
     /// Whether the bytes received so far end between frames, `input` being what
@@ -450,7 +498,12 @@ impl Connection {
                 _ => self.ignore(),
             },
             Frame::RstStream(RstStream { id, status }) => match self.forget(id) {
-                Some(_) => self.events.push_back(Event::Reset { id, status }),
+                Some(stream) => {
+                    if !stream.own && !stream.replied {
+                        self.count_rapid_reset(now);
+                    }
+                    self.events.push_back(Event::Reset { id, status });
+                }
                 None => self.ignore(),
             },
             Frame::Ping(ping) => self.on_ping(now, ping),
@@ -504,6 +557,8 @@ impl Connection {
             headers: syn.headers,
             fin: syn.fin,
         });
+        // One-way and ended at once: nobody can say anything more on it.
+        self.forget_if_done(id);
     }
 
     fn on_ping(&mut self, now: Instant, ping: Ping) {
@@ -519,6 +574,17 @@ impl Connection {
                 self.events.push_back(Event::Pong { round_trip });
             }
             _ => self.ignore(),
+        }
+    }
+
+    /// A stream that was opened and reset before it could be answered (B8).
+    fn count_rapid_reset(&mut self, now: Instant) {
+        let window = RAPID_RESET_WINDOW;
+        match &mut self.rapid_resets {
+            Some((since, count)) if now.saturating_duration_since(*since) < window => {
+                *count = count.saturating_add(1);
+            }
+            other => *other = Some((now, 1)),
         }
     }
 

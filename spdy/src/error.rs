@@ -210,9 +210,9 @@ impl ConnectionError {
     #[must_use]
     pub fn initiator(&self) -> Initiator {
         match self.kind {
-            ConnectionErrorKind::Decode(_) | ConnectionErrorKind::TooManyErrors { .. } => {
-                Initiator::Remote
-            }
+            ConnectionErrorKind::Decode(_)
+            | ConnectionErrorKind::TooManyErrors { .. }
+            | ConnectionErrorKind::RapidResets { .. } => Initiator::Remote,
         }
     }
 
@@ -230,6 +230,12 @@ impl fmt::Display for ConnectionError {
             ConnectionErrorKind::TooManyErrors { limit } => {
                 write!(f, "the peer caused more than {limit} stream errors")
             }
+            ConnectionErrorKind::RapidResets { limit } => {
+                write!(
+                    f,
+                    "the peer opened and reset more than {limit} streams within 10 s"
+                )
+            }
         }
     }
 }
@@ -238,7 +244,9 @@ impl std::error::Error for ConnectionError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.kind {
             ConnectionErrorKind::Decode(e) => Some(e),
-            ConnectionErrorKind::TooManyErrors { .. } => None,
+            ConnectionErrorKind::TooManyErrors { .. } | ConnectionErrorKind::RapidResets { .. } => {
+                None
+            }
         }
     }
 }
@@ -257,6 +265,11 @@ impl From<DecodeError> for ConnectionError {
 pub enum ConnectionErrorKind {
     /// Not SPDY, or over a limit.
     Decode(DecodeError),
+    /// The peer opened streams only to reset them (B8).
+    RapidResets {
+        /// Resets allowed per 10 s.
+        limit: u32,
+    },
     /// The peer made us reset too many streams (B9).
     TooManyErrors {
         /// Resets allowed.

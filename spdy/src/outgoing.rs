@@ -2,13 +2,14 @@ use crate::frame::HEAD;
 use crate::stream_id::StreamId;
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::IoSlice;
 
 /// Bytes waiting to be written: a [`Buf`] of two lanes. Control frames go before DATA, but never
 /// into the middle of a frame, and nothing overtakes the DATA of its own stream.
 ///
 /// With `write_buf` (or [`Buf::chunks_vectored`]) the payloads leave without being copied.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Outgoing {
     /// Rest of the frame of which bytes have been written already.
     current: Frame,
@@ -21,7 +22,7 @@ pub struct Outgoing {
 }
 
 /// One DATA frame, or a control frame that must stay behind DATA (empty payload).
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Frame {
     stream: Option<StreamId>,
     head: Head,
@@ -29,7 +30,7 @@ struct Frame {
 }
 
 /// At most one frame head or short control frame, kept in place to save an allocation.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Head {
     bytes: [u8; 2 * HEAD],
     start: usize,
@@ -68,6 +69,14 @@ impl Frame {
 
     fn slices(&self) -> [&[u8]; 2] {
         [self.head.rest(), &self.payload]
+    }
+}
+
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outgoing")
+            .field("len", &self.remaining)
+            .finish_non_exhaustive()
     }
 }
 

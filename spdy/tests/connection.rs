@@ -217,6 +217,61 @@ fn too_many_peer_errors_end_the_connection() {
 }
 
 #[test]
+fn streams_opened_only_to_be_reset_end_the_connection() {
+    let (mut peer, mut conn) = (Peer::new(), server());
+    let limit = Limits::default().rapid_resets;
+    let mut churn = |n: u32, conn: &mut Connection| {
+        let mut bytes = peer.syn(2 * n + 1);
+        bytes.extend(peer.frame(&Frame::RstStream(spdy::RstStream {
+            id: id(2 * n + 1),
+            status: RstStatus::CANCEL,
+        })));
+        let result = conn.recv(peer.now, &mut BytesMut::from(bytes.as_slice()));
+        peer.now += Duration::from_millis(10);
+        result
+    };
+    for n in 0..limit {
+        assert!(churn(n, &mut conn).is_ok(), "{n}");
+    }
+    assert!(churn(limit, &mut conn).is_err());
+}
+
+#[test]
+fn resets_over_a_longer_time_are_fine() {
+    let (mut peer, mut conn) = (Peer::new(), server());
+    for n in 0..2 * Limits::default().rapid_resets {
+        let syn = peer.syn(2 * n + 1);
+        peer.feed(&mut conn, &syn);
+        let status = RstStatus::CANCEL;
+        let reset = peer.frame(&Frame::RstStream(spdy::RstStream {
+            id: id(2 * n + 1),
+            status,
+        }));
+        peer.feed(&mut conn, &reset);
+        peer.now += Duration::from_millis(60);
+    }
+}
+
+#[test]
+fn debug_output_has_no_payload() {
+    let (mut peer, mut conn) = (Peer::new(), server());
+    let syn = peer.syn(1);
+    peer.feed(&mut conn, &syn);
+    let mut data = b"\0\0\0\x01\0\0\0\x07".to_vec();
+    data.extend(b"hunter2");
+    conn.recv(peer.now, &mut BytesMut::from(data.as_slice()))
+        .unwrap();
+    conn.reply(id(1), &HeaderBlock::new(), false).unwrap();
+    conn.send(id(1), &mut Bytes::from_static(b"hunter2"), false)
+        .unwrap();
+    let shown = format!("{conn:?} {:?}", conn.poll_event());
+    assert!(
+        !shown.contains("hunter2") && !shown.contains("104, 117"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn a_ping_flood_stops_reading_until_answers_leave() {
     let (mut peer, mut conn) = (Peer::new(), server());
     let limit = Limits::default().queued_replies;

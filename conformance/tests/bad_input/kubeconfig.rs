@@ -70,13 +70,17 @@ pub(crate) fn rows() -> Vec<Row> {
         ),
         file_row(
             "current context that is not there",
-            "context \"gone\" does not exist",
+            "context was not found for specified context: gone",
             fine.replace("current-context: lab", "current-context: gone"),
         ),
         Row::new(
             "unknown --context",
             2,
-            &[FILE, "context \"nope\" does not exist", "lab"],
+            &[
+                FILE,
+                "context was not found for specified context: nope",
+                "lab",
+            ],
         )
         .file("config", fine.clone())
         .args(&[&["--kubeconfig", "{DIR}/config", "--context", "nope"], pod].concat()),
@@ -92,7 +96,7 @@ pub(crate) fn rows() -> Vec<Row> {
         ),
         file_row(
             "context without content",
-            "context \"lab\" does not exist",
+            "context was not found for specified context: lab",
             fine.replace("\n  context: {cluster: lab, user: me}", ""),
         ),
         // The cluster

@@ -2,14 +2,22 @@
 
 use crate::exit::{Exit, Failure, Hop};
 use crate::target::Kind;
+use http::Response;
+use http_body_util::{LengthLimitError, Limited};
+use kube::client::ClientBuilder;
 use kube::{Client, Config};
+use std::error::Error;
 use std::io;
 use std::time::Duration;
+use tower::util::MapResponseLayer;
 
 /// For one answer. The watch has its own.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// For a TCP connection to stand.
 pub(crate) const CONNECT: Duration = Duration::from_secs(10);
+/// Most bytes of one answer: some thousand pods, which may all stand behind one selector. The client
+/// holds an answer in memory. A watch counts as one answer.
+const ANSWER: usize = 32 << 20;
 
 /// A client for one namespace.
 pub(crate) struct ApiServer {
@@ -69,9 +77,11 @@ impl ApiServer {
         let url = url_of(config);
         let mut config = config.clone();
         config.connect_timeout = Some(CONNECT);
-        let client = Client::try_from(config).map_err(|error| unusable(&url, &error))?;
+        // Whoever waits at a terminal is told at once.
+        config.default_retry = false;
+        let client = ClientBuilder::try_from(config).map_err(|error| unusable(&url, &error))?;
         Ok(Self {
-            client,
+            client: client.with_layer(&MapResponseLayer::new(bounded)).build(),
             url,
             namespace: namespace.to_owned(),
         })
@@ -139,14 +149,20 @@ impl ApiServer {
         } else {
             format!("Error from server ({reason}): {message}")
         };
-        match code {
-            401 => unauthorized(hop),
+        let failure = match code {
+            401 => return unauthorized(hop),
             403 => Failure::new(Exit::Auth, hop, text).advise(action.rule(&self.namespace)),
             404 => Failure::new(Exit::Target, hop, text).advise(format!(
                 "check the name, the namespace ({}) and --context",
                 self.namespace
             )),
             _ => Failure::new(Exit::General, hop, text),
+        };
+        if reason.is_empty() {
+            // The text need not tell: it may be a page of a proxy on the way.
+            failure.because(format!("HTTP {code}"))
+        } else {
+            failure
         }
     }
 
@@ -159,6 +175,12 @@ impl ApiServer {
         if let kube::Error::SerdeError(error) = error {
             let text = format!("the server's answer cannot be read: {error}");
             return Failure::new(Exit::General, hop, portforward::escape::line(&text));
+        }
+        if causes(error).any(<dyn Error>::is::<LengthLimitError>) {
+            let text = format!("the server's answer is longer than {} MiB", ANSWER >> 20);
+            return Failure::new(Exit::General, hop, text).advise(
+                "check the server of the cluster entry; if it is the right one, forward to a pod by name",
+            );
         }
         let (text, kind) = deepest(error);
         let connect = |text: &str, advice: &str| {
@@ -186,6 +208,10 @@ impl ApiServer {
             _ => connect(&text, REACH),
         }
     }
+}
+
+fn bounded<B>(answer: Response<B>) -> Response<Limited<B>> {
+    answer.map(|body| Limited::new(body, ANSWER))
 }
 
 /// Advice for a server that does not answer.
@@ -216,7 +242,11 @@ pub(crate) fn unauthorized(hop: Hop) -> Failure {
 
 /// Certificates, keys or a server name that cannot be used.
 pub(crate) fn unusable(url: &str, error: &kube::Error) -> Failure {
-    let (text, _) = deepest(error);
+    // Below kube's own layer, which says only that; it names what is wrong, and why.
+    let text = error
+        .source()
+        .map_or_else(|| error.to_string(), ToString::to_string);
+    let text = portforward::escape::line(&text);
     let hop = Hop::Kubeconfig(format!("entry of {url}"));
     Failure::new(
         Exit::Usage,
@@ -228,27 +258,27 @@ pub(crate) fn unusable(url: &str, error: &kube::Error) -> Failure {
 /// Text of the first cause, escaped (the layers above say only where it passed), and its kind if it is of the
 /// system.
 fn deepest(error: &kube::Error) -> (String, Option<io::ErrorKind>) {
-    let mut kind = None;
-    let mut text = error.to_string();
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            kind = Some(error.kind());
-        }
-        text = error.to_string();
-        cause = error.source();
-    }
-    (portforward::escape::line(&text), kind)
+    let kinds = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>());
+    let kind = kinds.map(io::Error::kind).last();
+    let text = causes(error).last().map(ToString::to_string);
+    (portforward::escape::line(&text.unwrap_or_default()), kind)
+}
+
+/// The error and what is below it, from the top.
+fn causes(error: &kube::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    let top: &(dyn Error + 'static) = error;
+    std::iter::successors(Some(top), |&cause| cause.source())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kube::client::Body;
 
     fn server() -> ApiServer {
         let config = Config::new("https://127.0.0.1:6443/".parse().unwrap());
-        let service = tower::service_fn(|_: http::Request<kube::client::Body>| async {
-            Err::<http::Response<kube::client::Body>, _>(io::Error::other("unused"))
+        let service = tower::service_fn(|_: http::Request<Body>| async {
+            Err::<Response<Body>, _>(io::Error::other("unused"))
         });
         ApiServer {
             client: Client::new(service, "default"),
@@ -335,6 +365,47 @@ mod tests {
         assert!(
             !text.contains(['\u{1b}', '\u{202e}', '\r', '\u{9b}']),
             "{text:?}"
+        );
+    }
+
+    /// The body of a refusal that is no Status need not name the HTTP status.
+    #[tokio::test]
+    async fn refusals_of_something_else() {
+        let get = Action::get(Kind::Pod);
+        let text = server()
+            .refusal(get, 503, "Failed to parse error data", "<h1>later</h1>")
+            .to_string();
+        assert!(
+            text.starts_with("Error from server: <h1>later</h1>\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("\n  why: HTTP 503"), "{text}");
+        let text = server()
+            .refusal(get, 500, "InternalError", "no")
+            .to_string();
+        assert!(!text.contains("why"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn answers_are_bounded() {
+        let service = |length| {
+            tower::service_fn(move |_: http::Request<Body>| async move {
+                Ok::<_, io::Error>(Response::new(Body::from(vec![b'x'; length])))
+            })
+        };
+        let answer = async |length| {
+            let client = ClientBuilder::new(service(length), "default")
+                .with_layer(&MapResponseLayer::new(bounded))
+                .build();
+            client.request_text(http::Request::default()).await
+        };
+        assert_eq!(answer(ANSWER).await.unwrap().len(), ANSWER);
+        let failure = server().broken(&answer(ANSWER + 1).await.unwrap_err());
+        assert_eq!(failure.exit, Exit::General);
+        let text = failure.to_string();
+        assert!(
+            text.starts_with("error: the server's answer is longer than 32 MiB\n"),
+            "{text}"
         );
     }
 

@@ -155,13 +155,41 @@ async fn from_kubeconfig(
     Ok(config)
 }
 
-/// Credentials that come from a file or a plugin, and the warning about an unverified server.
+/// What would be found out only when connecting, or taken for something else.
+fn check_server(config: &Config) -> Result<(), String> {
+    let server = &config.cluster_url;
+    let Some(host) = server.host().filter(|host| !host.is_empty()) else {
+        return Err("the server of the cluster is no URL with a host".to_owned());
+    };
+    if let Some(scheme) = server.scheme_str()
+        && !matches!(scheme, "http" | "https")
+    {
+        let scheme = portforward::escape::line(scheme);
+        return Err(format!(
+            "unsupported protocol scheme \"{scheme}\" of the cluster's server"
+        ));
+    }
+    let port = api::host_of(config)
+        .strip_prefix(host)
+        .and_then(|rest| rest.strip_prefix(':'))
+        .unwrap_or_default();
+    // None as well for a number beyond all ports.
+    if !port.is_empty() && server.port_u16().is_none() {
+        let port = portforward::escape::line(port);
+        return Err(format!("invalid port {port} of the cluster's server"));
+    }
+    Ok(())
+}
+
+/// Checks of what was read, credentials that come from a file or a plugin, and the warning about an unverified server.
 async fn complete(mut config: Config, place: &str, output: &Output) -> Result<Config, Failure> {
     let fail = |text: String| Failure::new(Exit::Usage, Hop::Kubeconfig(place.to_owned()), text);
-    if config.cluster_url.host().is_none_or(str::is_empty) {
-        return Err(fail(
-            "the server of the cluster is no URL with a host".to_owned(),
-        ));
+    check_server(&config).map_err(fail)?;
+    if config.root_cert.as_ref().is_some_and(Vec::is_empty) {
+        // No root at all would read as a server that nobody vouches for.
+        let text = "unable to load root certificates: unable to parse bytes as PEM block";
+        return Err(fail(text.to_owned())
+            .advise("check certificate-authority and certificate-authority-data of the cluster"));
     }
     if config.accept_invalid_certs {
         output.note(format!(
@@ -184,6 +212,9 @@ async fn complete(mut config: Config, place: &str, output: &Output) -> Result<Co
                 return Err(fail(format!("unable to read tokenFile {file}: {error}")));
             }
         }
+    }
+    if let Some(token) = &user.token {
+        kubeconfig::check_token(token.expose_secret()).map_err(fail)?;
     }
     let has_identity = user.client_certificate_data.is_some() && user.client_key_data.is_some();
     if let Some(exec) = user.exec.take()
@@ -224,10 +255,14 @@ users:
 ";
 
     async fn load(selection: &Selection) -> Result<Config, Failure> {
+        load_from(FILE, selection).await
+    }
+
+    async fn load_from(text: &str, selection: &Selection) -> Result<Config, Failure> {
         static CRYPTO: Once = Once::new();
         CRYPTO.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
         let output = Output::new(0).unwrap();
-        let kubeconfig = Kubeconfig::from_yaml(FILE).unwrap();
+        let kubeconfig = Kubeconfig::from_yaml(text).unwrap();
         let config = from_kubeconfig(kubeconfig, selection, "F".to_owned(), &output).await?;
         complete(config, "F", &output).await
     }
@@ -293,6 +328,68 @@ users:
             assert_eq!(failure.exit, Exit::Usage);
             assert!(failure.to_string().contains(text), "{failure}");
         }
+    }
+
+    #[tokio::test]
+    async fn servers() {
+        let fault = async |server: &str| {
+            let config = Config::new(server.parse().unwrap());
+            let output = Output::new(0).unwrap();
+            let failure = complete(config, "F", &output).await.err()?;
+            assert_eq!(failure.exit, Exit::Usage);
+            Some(failure.to_string())
+        };
+        for server in [
+            "https://h",
+            "HTTPS://h:65535/",
+            "http://[::1]",
+            "http://u:1@[::1]:0/p",
+            "https://h:",
+        ] {
+            assert_eq!(fault(server).await, None, "{server}");
+        }
+        for (server, text) in [
+            ("http://127.0.0.1:99999", "invalid port 99999"),
+            ("https://u@[::1]:65536/p", "invalid port 65536"),
+            ("ftp://h", "unsupported protocol scheme \"ftp\""),
+            ("/p", "no URL with a host"),
+        ] {
+            let fault = fault(server).await.unwrap();
+            assert!(fault.contains(text), "{fault}");
+        }
+    }
+
+    /// T36: such a token cannot be sent, and is not shown.
+    #[tokio::test]
+    async fn tokens_that_no_header_can_carry() {
+        let text = FILE.replace("token: canary-s3cret", "token: \"canary-s3cret\\r\\nX: y\"");
+        let failure = load_from(&text, &Selection::default()).await.unwrap_err();
+        assert_eq!(failure.exit, Exit::Usage);
+        let text = failure.to_string();
+        assert!(
+            text.contains("the token holds a line break or another control character"),
+            "{text}"
+        );
+        assert!(!text.contains("canary"), "{text}");
+    }
+
+    /// It would be taken for a list of none.
+    #[tokio::test]
+    async fn certificate_authorities_that_are_no_pem() {
+        let data = BASE64_STANDARD.encode("hello world");
+        let text = FILE.replace(
+            "6443'",
+            &format!("6443', certificate-authority-data: {data}"),
+        );
+        let failure = load_from(&text, &Selection::default()).await.unwrap_err();
+        assert_eq!(failure.exit, Exit::Usage);
+        let text = failure.to_string();
+        assert!(
+            text.starts_with(
+                "error: unable to load root certificates: unable to parse bytes as PEM block\n"
+            ),
+            "{text}"
+        );
     }
 
     /// A proxy's URL may hold a password.

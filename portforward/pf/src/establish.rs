@@ -56,13 +56,15 @@ fn explain(error: &UpgradeError, config: &Config, namespace: &str, pod: &str) ->
     let text = portforward::escape::text(&format!("error upgrading connection: {error}"));
     let text = text.trim_end();
     let UpgradeError::Refused {
-        status, message, ..
+        status,
+        reason,
+        message,
     } = error
     else {
         return Failure::new(Exit::General, server, text);
     };
-    match status {
-        401 => api::unauthorized(server),
+    let failure = match status {
+        401 => return api::unauthorized(server),
         // The runtime refuses a protocol with the same code.
         403 if message.starts_with("unable to upgrade") => Failure::new(Exit::General, node, text),
         403 => Failure::new(Exit::Auth, server, text).advise(Action::FORWARD.rule(namespace)),
@@ -71,7 +73,9 @@ fn explain(error: &UpgradeError, config: &Config, namespace: &str, pod: &str) ->
         // Gateway, kubelet and runtime all use it; the text tells which.
         500.. => Failure::new(Exit::General, node, text),
         _ => Failure::new(Exit::General, server, text),
-    }
+    };
+    // The text need not tell: it may be a page of a proxy on the way, or nothing.
+    failure.because(format!("HTTP {status} {reason}").trim_end())
 }
 
 #[cfg(test)]
@@ -126,5 +130,6 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("node of pod/web in namespace ns"), "{text}");
+        assert!(text.ends_with("\n  why: HTTP 500"), "{text}");
     }
 }

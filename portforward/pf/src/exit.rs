@@ -61,11 +61,14 @@ impl fmt::Display for Hop {
     }
 }
 
+/// Most characters of a message, a cause or an advice: a server may say a megabyte.
+const SHOWN: usize = 1024;
+
 /// Why `pf` ends other than by the user's wish.
 ///
 /// `Display` is for the terminal: the message (kubectl's words where kubectl has some), then where it
 /// happened and what helps, each on its own line. Texts from elsewhere must be escaped before they
-/// get in here.
+/// get in here, and are cut here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
@@ -80,7 +83,7 @@ impl Failure {
         Self {
             exit,
             hop,
-            message: message.into(),
+            message: cut(message.into()),
             cause: None,
             advice: None,
         }
@@ -94,16 +97,25 @@ impl Failure {
     /// Adds why it happened, where the message is kubectl's and leaves it out.
     #[must_use]
     pub(crate) fn because(mut self, cause: impl Into<String>) -> Self {
-        self.cause = Some(cause.into());
+        self.cause = Some(cut(cause.into()));
         self
     }
 
     /// Adds what the user can do about it. Later advice replaces earlier.
     #[must_use]
     pub(crate) fn advise(mut self, advice: impl Into<String>) -> Self {
-        self.advice = Some(advice.into());
+        self.advice = Some(cut(advice.into()));
         self
     }
+}
+
+/// At most [`SHOWN`] characters, and that there were more.
+fn cut(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(SHOWN) {
+        text.truncate(end);
+        text.push_str("... (cut after 1024 characters)");
+    }
+    text
 }
 
 impl fmt::Display for Failure {
@@ -144,6 +156,19 @@ mod tests {
         for (exit, code) in table {
             assert_eq!(exit as u8, code);
         }
+    }
+
+    #[test]
+    fn long_texts_are_cut() {
+        let text = |count| "\u{fc}".repeat(count);
+        assert_eq!(cut(text(SHOWN)), text(SHOWN));
+        let marked = format!("{}... (cut after {SHOWN} characters)", text(SHOWN));
+        assert_eq!(cut(text(SHOWN + 1)), marked);
+
+        let failure = Failure::usage(text(1 << 20))
+            .because(text(1 << 20))
+            .advise(text(1 << 20));
+        assert_eq!(failure.to_string().matches(&marked).count(), 3);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use crate::exit::{Exit, Failure, Hop};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use http::HeaderValue;
 use kube::config::{AuthInfo, Cluster, Kubeconfig, KubeconfigError};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::ffi::OsStr;
@@ -230,6 +231,14 @@ pub(crate) fn settle_user(user: &mut AuthInfo) -> Result<(), String> {
         None => key,
     };
     Ok(())
+}
+
+/// A token must fit on one line of a request; the kube library panics on one that does not.
+pub(crate) fn check_token(token: &str) -> Result<(), String> {
+    match HeaderValue::from_bytes(token.as_bytes()) {
+        Ok(_) => Ok(()),
+        Err(_) => Err("the token holds a line break or another control character".to_owned()),
+    }
 }
 
 /// The file's content in base64, unless there is data, which wins. Clears the path.

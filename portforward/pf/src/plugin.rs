@@ -6,6 +6,7 @@
 //! shown nowhere.
 
 use crate::exit::{Exit, Failure, Hop};
+use crate::kubeconfig;
 use kube::config::{ExecConfig, ExecInteractiveMode};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -218,7 +219,9 @@ fn read(output: &[u8], version: &str) -> Result<Credentials, String> {
     if value.get("status").is_none_or(Value::is_null) {
         return Err("exec plugin didn't return a status field".to_owned());
     }
-    let token = text("/status/token").map(SecretString::from);
+    let token = text("/status/token");
+    token.map_or(Ok(()), kubeconfig::check_token)?;
+    let token = token.map(SecretString::from);
     let identity = match (
         text("/status/clientCertificateData"),
         text("/status/clientKeyData"),
@@ -279,6 +282,14 @@ mod tests {
             (&answer(&json!({})), "token or cert/key"),
             (&answer(&json!({"token": 7})), "token or cert/key"),
             (&answer(&json!({"clientKeyData": CANARY})), "only one of"),
+            (
+                &answer(&json!({"token": "canary-s3cret\r\nX: y"})),
+                "a line break",
+            ),
+            (
+                &answer(&json!({"token": "canary-s3cret\u{1b}"})),
+                "control character",
+            ),
         ];
         for (output, part) in table {
             let error = read(output, V1).err().unwrap();

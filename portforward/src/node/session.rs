@@ -13,7 +13,7 @@ use bytes::BytesMut;
 use spdy::RstStatus;
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -26,10 +26,14 @@ use tokio::time::{Instant, sleep_until, timeout};
 const PAIR_TIMEOUT: Duration = Duration::from_secs(30);
 /// Streams that may wait for their partner (B7).
 const UNPAIRED: usize = 1024;
+/// Forwarded connections per session.
+const FORWARDS: usize = 1024;
 /// Time to reach the pod port (B28).
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time for a failed pod's last bytes to leave.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for what had arrived to be passed on after one direction failed.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Serves one upgraded connection to its end. Everything it starts ends with it.
 ///
@@ -70,9 +74,17 @@ async fn serve_pairs(session: Session, pod: PodRef, dialer: Arc<dyn Dial>) {
         };
         match pairing.add(Instant::now().into_std(), label, stream) {
             Added::Waiting => {}
+            // A pair that was reset frees its streams before its task ends.
+            Added::Pair {
+                mut data,
+                mut error,
+                ..
+            } if tasks.len() >= FORWARDS => {
+                data.reset(RstStatus::REFUSED_STREAM);
+                error.reset(RstStatus::REFUSED_STREAM);
+            }
             Added::Pair { port, data, error } => {
                 let target = Target {
-                    session: session.clone(),
                     pod: pod.clone(),
                     port,
                 };
@@ -106,21 +118,25 @@ async fn expire(lone: Lone<Stream>) {
 
 /// Where a pair leads.
 struct Target {
-    session: Session,
     pod: PodRef,
     port: u16,
 }
 
 /// One pair: dial, copy, verdict.
-async fn forward(data: Stream, mut error: Stream, target: Target, dialer: Arc<dyn Dial>) {
-    let Target { session, pod, port } = target;
+async fn forward(mut data: Stream, mut error: Stream, target: Target, dialer: Arc<dyn Dial>) {
+    let Target { pod, port } = target;
     let failed = |cause: &str| {
         format!(
             "error forwarding port {port} to pod {}, uid {}: {cause}",
             pod.name, pod.uid
         )
     };
-    let socket = match timeout(DIAL_TIMEOUT, dialer.dial(&pod, port)).await {
+    let dialled = tokio::select! {
+        dialled = timeout(DIAL_TIMEOUT, dialer.dial(&pod, port)) => dialled,
+        // Nobody waits for it any more.
+        _ = poll_fn(|cx| data.poll_failed(cx)) => return,
+    };
+    let socket = match dialled {
         Ok(Ok(socket)) => socket,
         Ok(Err(e)) => return fail(data, error, &failed(&e.to_string())).await,
         Err(_) => {
@@ -135,7 +151,7 @@ async fn forward(data: Stream, mut error: Stream, target: Target, dialer: Arc<dy
     };
     // Small answers must not wait for more.
     drop(socket.set_nodelay(true));
-    match Carried::new(socket, data).run(&session).await {
+    match Carried::new(socket, data).run().await {
         Ok(()) => end_error(&mut error).await,
         Err((data, cause)) => fail(data, error, &failed(&cause)).await,
     }
@@ -185,23 +201,11 @@ impl Carried {
 
     /// Both ends of file passed on: `Ok`. A pod socket that failed: the data stream and the cause.
     /// A client that reset or vanished: `Ok`, after the pod socket was reset.
-    async fn run(mut self, session: &Session) -> Result<(), (Stream, String)> {
-        let mut lost = pin!(session.closed());
+    async fn run(mut self) -> Result<(), (Stream, String)> {
         while !(self.up_over && self.down_over) {
-            let step = poll_fn(|cx| {
-                if let Poll::Ready(end) = self.relay.poll_down(cx) {
-                    return Poll::Ready(Err(end));
-                }
-                if let Poll::Ready(end) = self.relay.poll_up(cx) {
-                    return Poll::Ready(Ok(end));
-                }
-                // Last, so that what arrived is offered to the pod first.
-                lost.as_mut().poll(cx).map(|_| Ok(UpEnd::Stream))
-            })
-            .await;
-            match step {
-                Ok(UpEnd::Eof) => self.up_over = true,
-                Err(DownEnd::Fin) => {
+            match self.step().await {
+                Step::Up(UpEnd::Eof) => self.up_over = true,
+                Step::Down(DownEnd::Fin) => {
                     self.down_over = true;
                     if let Err(e) =
                         poll_fn(|cx| Pin::new(&mut self.relay.socket).poll_shutdown(cx)).await
@@ -210,13 +214,21 @@ impl Carried {
                         return Err((self.relay.data, format!("shutdown: {e}")));
                     }
                 }
-                Ok(UpEnd::Socket(e)) => {
+                Step::Up(UpEnd::Socket(e)) => {
                     return Err((self.relay.data, format!("read from the pod: {e}")));
                 }
-                Err(DownEnd::Socket(e)) => {
+                Step::Down(DownEnd::Socket(e)) => {
+                    // What the pod said before it stopped reading is still to be passed on.
+                    if !self.up_over {
+                        drop(timeout(LAST_WORDS, poll_fn(|cx| self.relay.poll_up(cx))).await);
+                    }
                     return Err((self.relay.data, format!("write to the pod: {e}")));
                 }
-                Ok(UpEnd::Stream) | Err(DownEnd::Stream(_)) => {
+                end @ (Step::Up(UpEnd::Stream) | Step::Down(DownEnd::Stream(_)) | Step::Failed) => {
+                    // What arrived before is offered to the pod, for a moment.
+                    if !self.down_over && !matches!(end, Step::Down(_)) {
+                        drop(timeout(LAST_WORDS, poll_fn(|cx| self.relay.poll_down(cx))).await);
+                    }
                     let Relay { socket, data, .. } = self.relay;
                     drop(data);
                     socket.abort().await;
@@ -227,4 +239,24 @@ impl Carried {
         self.relay.release();
         Ok(())
     }
+
+    async fn step(&mut self) -> Step {
+        poll_fn(|cx| {
+            if let Poll::Ready(end) = self.relay.poll_down(cx) {
+                return Poll::Ready(Step::Down(end));
+            }
+            if let Poll::Ready(end) = self.relay.poll_up(cx) {
+                return Poll::Ready(Step::Up(end));
+            }
+            // Also seen while the pod reads nothing and says nothing.
+            self.relay.data.poll_failed(cx).map(|_| Step::Failed)
+        })
+        .await
+    }
+}
+
+enum Step {
+    Up(UpEnd),
+    Down(DownEnd),
+    Failed,
 }

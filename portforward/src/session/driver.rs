@@ -3,17 +3,19 @@
 //! Each poll, at most [`ROUNDS`] times: requests of the handles, sends round-robin, write, read,
 //! events. Never `Pending` with work it could do, never without a registered waker.
 
-use super::shared::{CHUNK_OVERHEAD, End, Shared, StreamCell, wake_all};
-use super::stream::{Stream, StreamFailure};
+use super::life::Life;
+use super::shared::{CHUNK_OVERHEAD, Shared, StreamCell, StreamState, wake_all};
+use super::stream::StreamFailure;
 use super::{CloseReason, Config, Incoming};
-use bytes::{Buf, Bytes, BytesMut};
-use spdy::{Connection, Event, GoAwayStatus, HeaderBlock, RstStatus, StreamId};
+use bytes::{Buf, BytesMut};
+use spdy::{Connection, GoAwayStatus, HeaderBlock, RstStatus, StreamId};
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::sync::{Arc, MutexGuard};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::{mpsc, watch};
@@ -28,15 +30,11 @@ const READ: usize = 64 << 10;
 const WRITE_AHEAD: usize = 256 << 10;
 /// Pieces per vectored write.
 const SLICES: usize = 64;
-/// Payloads shorter than this are copied, so that a few unread bytes do not keep a whole read
-/// buffer alive.
-const COPY_BELOW: usize = 8 << 10;
 /// How long the peer's last bytes are awaited after ours have left.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Moves the bytes of one session; resolves with the reason of its end. Must be polled: spawn it.
 #[must_use = "a session does nothing unless its driver is polled"]
-#[derive(Debug)]
 pub struct Driver<T> {
     io: T,
     input: BytesMut,
@@ -44,9 +42,11 @@ pub struct Driver<T> {
     pub(super) config: Config,
     pub(super) shared: Arc<Shared>,
     /// `None` once nothing more is admitted.
-    admit: Option<mpsc::UnboundedSender<Incoming>>,
+    pub(super) admit: Option<mpsc::Sender<Incoming>>,
     closing: watch::Sender<Option<CloseReason>>,
     pub(super) streams: HashMap<StreamId, Arc<StreamCell>>,
+    /// Streams that the protocol has forgotten, of which something is still unread.
+    pub(super) unread: HashMap<StreamId, Arc<StreamCell>>,
     /// Streams with something to send, each once.
     round: VecDeque<Arc<StreamCell>>,
     requests: Vec<Arc<StreamCell>>,
@@ -55,7 +55,13 @@ pub struct Driver<T> {
     timer: Pin<Box<Sleep>>,
     /// Streams whose unread bytes are over their budget.
     pub(super) pausing: usize,
-    goaway: Option<CloseReason>,
+    pub(super) goaway: Option<CloseReason>,
+    /// When a session that the peer has said goodbye to ends, streams or not.
+    pub(super) goaway_deadline: Option<Instant>,
+    pub(super) life: Life,
+    /// Why nothing is written any more; what the peer sent before is still read, until then.
+    write_failed: Option<(CloseReason, Instant)>,
+    eof: bool,
     needs_flush: bool,
     shut_down: bool,
     phase: Phase,
@@ -69,6 +75,16 @@ enum Phase {
     Done(CloseReason),
 }
 
+impl<T> fmt::Debug for Driver<T> {
+    /// Never the bytes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver")
+            .field("streams", &self.streams.len())
+            .field("phase", &self.phase)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<T> Driver<T> {
     pub(super) fn new(
         io: T,
@@ -76,7 +92,7 @@ impl<T> Driver<T> {
         conn: Connection,
         config: Config,
         shared: Arc<Shared>,
-        admit: mpsc::UnboundedSender<Incoming>,
+        admit: mpsc::Sender<Incoming>,
         closing: watch::Sender<Option<CloseReason>>,
     ) -> Self {
         Self {
@@ -89,11 +105,16 @@ impl<T> Driver<T> {
             admit: Some(admit),
             closing,
             streams: HashMap::new(),
+            unread: HashMap::new(),
             round: VecDeque::new(),
             requests: Vec::new(),
             timer: Box::pin(sleep_until(Instant::now())),
             pausing: 0,
             goaway: None,
+            goaway_deadline: None,
+            life: Life::new(Instant::now()),
+            write_failed: None,
+            eof: false,
             needs_flush: false,
             shut_down: false,
             phase: Phase::Open,
@@ -110,20 +131,17 @@ impl<T> Driver<T> {
             }
             first
         });
-        let lost = End::Failed(StreamFailure::SessionLost(reason.clone()));
-        for (_, cell) in self.streams.drain() {
-            let wakers = cell.lock().finish(lost.clone());
-            wake_all(wakers);
-        }
-        for cell in self.round.drain(..) {
-            let wakers = cell.lock().finish(lost.clone());
-            wake_all(wakers);
-        }
-        // Streams asked for but not opened yet.
-        self.shared
-            .take(&mut self.requests, std::task::Waker::noop());
-        for cell in std::mem::take(&mut self.requests) {
-            let wakers = cell.lock().finish(lost.clone());
+        // Streams asked for but not opened yet are in the list of requests.
+        self.shared.take(&mut self.requests, Waker::noop());
+        let requests = std::mem::take(&mut self.requests);
+        let lost = StreamFailure::SessionLost(reason.clone());
+        let streams = self
+            .streams
+            .drain()
+            .chain(self.unread.drain())
+            .map(|(_, cell)| cell);
+        for cell in streams.chain(self.round.drain(..)).chain(requests) {
+            let wakers = cell.lock().fail(&lost);
             wake_all(wakers);
         }
     }
@@ -142,50 +160,73 @@ impl<T> Driver<T> {
     fn handle_request(&mut self, cell: &Arc<StreamCell>) {
         let mut state = cell.lock();
         state.listed = false;
+        let reset = state.reset.take();
         if let Some(headers) = state.open.take() {
-            if state.reset.is_some() {
-                // Dropped before it was opened: the peer never hears of it.
-                return state.drop_sends(&self.shared);
-            }
-            match self.conn.open(&headers, false) {
+            // Reset before it was opened: the peer never hears of it.
+            let opened = match reset {
+                Some(status) => Err(StreamFailure::ResetLocally(status)),
+                None => self
+                    .conn
+                    .open(&headers, false)
+                    .map_err(StreamFailure::NotOpened),
+            };
+            match opened {
                 Ok(id) => {
                     state.id = Some(id);
                     self.streams.insert(id, Arc::clone(cell));
                 }
-                Err(e) => {
-                    let wakers = state.finish(End::Failed(StreamFailure::NotOpened(e)));
-                    drop(state);
-                    return wake_all(wakers);
-                }
+                Err(failure) => return self.give_up(state, &failure),
             }
         }
         let Some(id) = state.id else {
-            // Late request on a stream of a session that is over.
-            let failure = self.goaway.clone().unwrap_or(CloseReason::Local);
-            let wakers = state.finish(End::Failed(StreamFailure::SessionLost(failure)));
-            drop(state);
-            return wake_all(wakers);
+            // It was never opened, and its handle knows.
+            return state.drop_sends(&self.shared);
         };
         if std::mem::take(&mut state.reply) {
             // Fails only if the peer has reset the stream meanwhile, which its handle is told.
             state.replied = self.conn.reply(id, &HeaderBlock::new(), false).is_ok();
         }
-        if let Some(status) = state.reset.take() {
+        if let Some(status) = reset {
             self.conn.reset(id, status);
             self.streams.remove(&id);
-            state.drop_sends(&self.shared);
-            state.set_pausing(false, &mut self.pausing);
-            let wakers = state.finish(End::Failed(StreamFailure::ResetLocally(status)));
-            drop(state);
-            return wake_all(wakers);
+            self.unread.remove(&id);
+            return self.give_up(state, &StreamFailure::ResetLocally(status));
         }
         if state.received_bytes < self.config.stream_receive / 2 {
             state.set_pausing(false, &mut self.pausing);
+        }
+        if state.received_bytes == 0 {
+            self.unread.remove(&id);
         }
         if state.wants_to_send() && !state.in_round {
             state.in_round = true;
             drop(state);
             self.round.push_back(Arc::clone(cell));
+        }
+    }
+
+    /// Both directions of a stream are over.
+    pub(super) fn give_up(
+        &mut self,
+        mut state: MutexGuard<'_, StreamState>,
+        failure: &StreamFailure,
+    ) {
+        state.drop_sends(&self.shared);
+        state.set_pausing(false, &mut self.pausing);
+        let wakers = state.fail(failure);
+        drop(state);
+        wake_all(wakers);
+    }
+
+    /// The protocol may have forgotten a stream; what of it is unread still counts.
+    pub(super) fn forget_if_done(&mut self, id: StreamId) {
+        if self.conn.has_stream(id) {
+            return;
+        }
+        if let Some(cell) = self.streams.remove(&id)
+            && cell.lock().received_bytes > 0
+        {
+            self.unread.insert(id, cell);
         }
     }
 
@@ -201,13 +242,18 @@ impl<T> Driver<T> {
             let mut chunk = state.sending.pop_front().unwrap_or_default();
             let fin = state.fin && !state.fin_sent && state.sending.is_empty();
             let Ok(n) = self.conn.send(id, &mut chunk, fin) else {
-                // Reset or ended: the handle is told by the event.
-                state.drop_sends(&self.shared);
+                // The peer's reset was told when it came; what is left is a one-way stream.
+                self.give_up(state, &StreamFailure::NotWritable);
                 continue;
             };
-            state.sending_bytes = state.sending_bytes.saturating_sub(n);
-            self.shared.sending_bytes.fetch_sub(n, Ordering::Relaxed);
             state.fin_sent |= fin && chunk.is_empty();
+            state.sent |= n > 0;
+            let overhead = if chunk.is_empty() { CHUNK_OVERHEAD } else { 0 };
+            let charge = n.saturating_add(overhead).min(state.sending_bytes);
+            state.sending_bytes = state.sending_bytes.saturating_sub(charge);
+            self.shared
+                .sending_bytes
+                .fetch_sub(charge, Ordering::Relaxed);
             if !chunk.is_empty() {
                 state.sending.push_front(chunk);
             }
@@ -218,10 +264,8 @@ impl<T> Driver<T> {
             } else {
                 None
             };
-            if !self.conn.has_stream(id) {
-                self.streams.remove(&id);
-            }
             drop(state);
+            self.forget_if_done(id);
             if more {
                 self.round.push_back(cell);
             }
@@ -229,112 +273,6 @@ impl<T> Driver<T> {
                 writer.wake();
             }
         }
-    }
-
-    fn handle_events(&mut self) {
-        while let Some(event) = self.conn.poll_event() {
-            match event {
-                Event::Data { id, payload, fin } => self.on_data(id, payload, fin),
-                Event::Opened { id, headers, fin } => self.on_opened(id, headers, fin),
-                Event::Replied { id, fin, .. } => {
-                    let Some(cell) = self.streams.get(&id).cloned() else {
-                        continue;
-                    };
-                    let mut state = cell.lock();
-                    state.replied = true;
-                    let opener = state.opener.take();
-                    drop(state);
-                    if let Some(opener) = opener {
-                        opener.wake();
-                    }
-                    if fin {
-                        self.end_receiving(id, End::Fin);
-                    }
-                }
-                Event::Reset { id, status } => {
-                    self.end_receiving(id, End::Failed(StreamFailure::Reset(status)));
-                    if let Some(cell) = self.streams.remove(&id) {
-                        cell.lock().drop_sends(&self.shared);
-                    }
-                }
-                Event::GoAway { last_good, status } => {
-                    self.goaway = Some(CloseReason::GoAway { last_good, status });
-                }
-                // PONG keeps the peer and the hops between alive; nothing waits for it.
-                _ => {}
-            }
-        }
-    }
-
-    fn on_data(&mut self, id: StreamId, payload: Bytes, fin: bool) {
-        let Some(cell) = self.streams.get(&id).cloned() else {
-            return;
-        };
-        let mut state = cell.lock();
-        let mut reader = None;
-        if !payload.is_empty() && !state.reader_gone {
-            let charge = payload.len().saturating_add(CHUNK_OVERHEAD);
-            state.received_bytes = state.received_bytes.saturating_add(charge);
-            self.shared
-                .received_bytes
-                .fetch_add(charge, Ordering::Relaxed);
-            let short = payload.len() < COPY_BELOW;
-            state.received.push_back(if short {
-                Bytes::copy_from_slice(&payload)
-            } else {
-                payload
-            });
-            if state.received_bytes > self.config.stream_receive {
-                state.set_pausing(true, &mut self.pausing);
-            }
-            reader = state.reader.take();
-        }
-        drop(state);
-        if let Some(reader) = reader {
-            reader.wake();
-        }
-        if fin {
-            self.end_receiving(id, End::Fin);
-        }
-    }
-
-    fn on_opened(&mut self, id: StreamId, headers: HeaderBlock, fin: bool) {
-        let cell = Arc::new(StreamCell::default());
-        cell.lock().id = Some(id);
-        self.streams.insert(id, Arc::clone(&cell));
-        let stream = Stream::new(cell, Arc::clone(&self.shared));
-        let incoming = Incoming::new(id, headers, stream);
-        // With nobody to take it, it is dropped, which refuses it.
-        if let Some(Err(unwanted)) = self.admit.as_ref().map(|admit| admit.send(incoming)) {
-            drop(unwanted);
-        }
-        if fin {
-            self.end_receiving(id, End::Fin);
-        }
-    }
-
-    fn end_receiving(&mut self, id: StreamId, end: End) {
-        let Some(cell) = self.streams.get(&id).cloned() else {
-            return;
-        };
-        let failed = matches!(end, End::Failed(_));
-        let mut state = cell.lock();
-        if failed {
-            state.set_pausing(false, &mut self.pausing);
-        }
-        if state.end.is_none() {
-            state.end = Some(end);
-        }
-        let wakers = if failed {
-            state.take_wakers()
-        } else {
-            [state.reader.take(), None, None]
-        };
-        drop(state);
-        if !self.conn.has_stream(id) {
-            self.streams.remove(&id);
-        }
-        wake_all(wakers);
     }
 
     /// Starts the orderly end: resets, GOAWAY, then the transport.
@@ -357,11 +295,21 @@ impl<T> Driver<T> {
 
     /// What an end of stream means.
     fn on_eof(&self) -> CloseReason {
-        match &self.goaway {
-            Some(reason) => reason.clone(),
-            None if self.conn.is_between_frames(&self.input) => CloseReason::Eof,
-            None => CloseReason::Cut,
+        match (&self.goaway, &self.write_failed) {
+            (Some(reason), _) | (None, Some((reason, _))) => reason.clone(),
+            (None, None) if self.conn.is_between_frames(&self.input) => CloseReason::Eof,
+            (None, None) => CloseReason::Cut,
         }
+    }
+
+    /// When a session that has been said goodbye to, or that cannot be written to, ends at last.
+    pub(super) fn goodbye(&self) -> Option<(Instant, CloseReason)> {
+        let goaway = self.goaway_deadline.map(|at| (at, self.on_eof()));
+        let failed = self
+            .write_failed
+            .as_ref()
+            .map(|(reason, at)| (*at, reason.clone()));
+        goaway.into_iter().chain(failed).min_by_key(|(at, _)| *at)
     }
 
     fn on_io_error(&self, error: &io::Error) -> CloseReason {
@@ -378,27 +326,21 @@ impl<T> Driver<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        match self.poll_rounds(cx) {
+            Ok(poll) => poll,
+            Err(reason) => Poll::Ready(reason),
+        }
+    }
+
+    fn poll_rounds(&mut self, cx: &mut Context<'_>) -> Result<Poll<CloseReason>, CloseReason> {
         for _ in 0..ROUNDS {
             if self.handle_requests(cx) {
                 self.begin_close();
-                return self.poll_drain(cx);
+                return Ok(self.poll_drain(cx));
             }
             self.fill();
-            let socket_full = match self.poll_write(cx) {
-                Poll::Ready(Ok(())) => false,
-                Poll::Ready(Err(e)) => return Poll::Ready(self.on_io_error(&e)),
-                Poll::Pending => true,
-            };
-            let mut progress = false;
-            if self.may_read() {
-                match self.poll_fill_input(cx) {
-                    Poll::Ready(Ok(0)) => return Poll::Ready(self.on_eof()),
-                    Poll::Ready(Ok(_)) => progress = true,
-                    Poll::Ready(Err(e)) => return Poll::Ready(self.on_io_error(&e)),
-                    Poll::Pending => {}
-                }
-            }
-            progress |= self.poll_timer(cx);
+            let socket_full = self.write_failed.is_some() || self.write_some(cx);
+            let mut progress = self.may_read() && self.read_some(cx)?;
             // Also without new bytes: what was left over waits for answers to leave.
             let before = self.input.len();
             let received = self.conn.recv(Instant::now().into_std(), &mut self.input);
@@ -407,15 +349,62 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             if let Err(e) = received {
                 // GOAWAY is queued and should leave.
                 self.drain(CloseReason::Protocol(e));
-                return self.poll_drain(cx);
+                return Ok(self.poll_drain(cx));
+            }
+            if self.eof && !progress {
+                return Err(self.on_eof());
+            }
+            if self.goaway.is_some() && self.streams.is_empty() && self.conn.outgoing().is_empty() {
+                return Err(self.on_eof());
             }
             progress |= !socket_full && !self.conn.outgoing().is_empty();
-            if !progress {
-                return Poll::Pending;
+            if !progress && !self.poll_timer(cx)? {
+                return Ok(Poll::Pending);
             }
         }
         cx.waker().wake_by_ref();
-        Poll::Pending
+        Ok(Poll::Pending)
+    }
+
+    /// Writes what it can. `true`: the socket takes no more now.
+    fn write_some(&mut self, cx: &mut Context<'_>) -> bool {
+        match self.poll_write(cx) {
+            Poll::Ready(Ok(())) => false,
+            Poll::Ready(Err(e)) => {
+                // What the peer sent before it closed may still be there to read.
+                let until = Instant::now()
+                    .checked_add(self.config.drain)
+                    .unwrap_or_else(Instant::now);
+                self.write_failed = Some((self.on_io_error(&e), until));
+                self.conn.end_of_output();
+                true
+            }
+            Poll::Pending => true,
+        }
+    }
+
+    /// Reads once. `Ok(true)`: there was something, if only the end.
+    fn read_some(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
+        if self.eof {
+            return Ok(false);
+        }
+        match self.poll_fill_input(cx) {
+            Poll::Ready(Ok(0)) => {
+                self.eof = true;
+                // Nothing that waits to leave may keep what arrived from being understood.
+                self.conn.end_of_output();
+                Ok(true)
+            }
+            Poll::Ready(Ok(_)) => {
+                self.life.received();
+                Ok(true)
+            }
+            Poll::Ready(Err(e)) => Err(match self.write_failed.take() {
+                Some((reason, _)) => reason,
+                None => self.on_io_error(&e),
+            }),
+            Poll::Pending => Ok(false),
+        }
     }
 
     /// Writes and flushes all that is queued.
@@ -442,6 +431,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.conn.outgoing().advance(n);
+            self.life.sent();
             self.needs_flush = true;
             self.fill();
         }
@@ -454,31 +444,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         pin!(self.io.read_buf(&mut self.input)).poll(cx)
     }
 
-    /// Arms the timer for the earliest deadline. `true` if one has passed and was handled.
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
-        let now = Instant::now();
-        let ping = self.conn.poll_timeout().map(Instant::from_std);
-        let mut handled = false;
-        if ping.is_some_and(|due| due <= now) {
-            self.conn.handle_timeout(now.into_std());
-            handled = true;
+    /// Does what is due and arms the timer for what comes next. `Ok(true)`: look again.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
+        let waiting = self.conn.outgoing().len();
+        let Some(next) = self.handle_deadlines()? else {
+            return Ok(false);
+        };
+        if self.timer.deadline() != next {
+            self.timer.as_mut().reset(next);
         }
-        if self.blame_at.is_some_and(|due| due <= now) {
-            self.reset_stalled();
-            self.watch_progress();
-            handled = true;
-        }
-        let ping = self.conn.poll_timeout().map(Instant::from_std);
-        if let Some(next) = ping.into_iter().chain(self.blame_at).min() {
-            if self.timer.deadline() != next {
-                self.timer.as_mut().reset(next);
-            }
-            if self.timer.as_mut().poll(cx).is_ready() {
-                // Passed between the two looks at the clock.
-                cx.waker().wake_by_ref();
-            }
-        }
-        handled
+        let passed = self.timer.as_mut().poll(cx).is_ready();
+        Ok(passed || self.conn.outgoing().len() != waiting)
     }
 
     /// The last bytes leave, then the transport closes; the peer's last bytes are read and

@@ -6,6 +6,8 @@
 //! everything ends with it: dropping the driver ends every stream with an error.
 
 mod driver;
+mod events;
+mod life;
 mod receive;
 mod shared;
 mod stream;
@@ -19,6 +21,7 @@ use bytes::BytesMut;
 use shared::{Request, Shared, StreamCell};
 use spdy::{Connection, HeaderBlock, Role, RstStatus, StreamId};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Mutex, mpsc, watch};
@@ -45,6 +48,12 @@ pub enum CloseReason {
     /// End of stream inside a frame: something on the way cut the connection.
     #[error("the connection was cut inside a frame")]
     Cut,
+    /// No byte came from the peer for this many seconds, PINGs notwithstanding.
+    #[error("no sign of life from the other side for {0} s")]
+    Silent(u64),
+    /// Nothing happened on the connection for this many seconds.
+    #[error("nothing happened for {0} s")]
+    Idle(u64),
     /// The peer broke the protocol.
     #[error("the peer broke the protocol: {0}")]
     Protocol(spdy::ConnectionError),
@@ -71,6 +80,16 @@ pub struct Config {
     /// How long a stream of which nothing is read may pause the others before it is reset. One
     /// that is read, however slowly, is not, nor one that has the connection to itself (B14).
     pub stall: Duration,
+    /// A client's session is over after this time without a byte of the peer, which is pinged
+    /// (B27).
+    pub dead_after: Duration,
+    /// The same while streams are open on which bytes were sent: a real peer whose pod does not
+    /// read them cannot answer.
+    pub dead_after_sending: Duration,
+    /// A server's session without streams is over after this time without a byte either way (B26).
+    pub idle_empty: Duration,
+    /// The same with streams.
+    pub idle: Duration,
     /// Time for the last bytes to leave after [`Session::close`] (B29).
     pub drain: Duration,
 }
@@ -84,6 +103,10 @@ impl Default for Config {
             stream_send: 64 << 10,
             session_send: 4 << 20,
             stall: Duration::from_millis(500),
+            dead_after: Duration::from_secs(30),
+            dead_after_sending: Duration::from_secs(600),
+            idle_empty: Duration::from_secs(600),
+            idle: Duration::from_secs(4 * 3600),
             drain: Duration::from_secs(5),
         }
     }
@@ -99,7 +122,7 @@ pub struct Session {
 #[derive(Debug)]
 struct Inner {
     shared: Arc<Shared>,
-    incoming: Mutex<mpsc::UnboundedReceiver<Incoming>>,
+    incoming: Mutex<mpsc::Receiver<Incoming>>,
     closed: watch::Receiver<Option<CloseReason>>,
 }
 
@@ -133,8 +156,8 @@ fn start<T>(io: T, early: BytesMut, mut config: Config, role: Role) -> (Session,
     }
     let conn = Connection::new(config.spdy.clone(), Instant::now().into_std());
     let shared = Arc::new(Shared::new(config.stream_send, config.session_send));
-    // Bounded by the number of streams the peer may open (B6).
-    let (admit, incoming) = mpsc::unbounded_channel();
+    // As many as the peer may open (B6); one that was reset meanwhile still has its place.
+    let (admit, incoming) = mpsc::channel(config.spdy.limits.peer_streams.max(1));
     let (closing, closed) = watch::channel(None);
     let driver = Driver::new(io, early, conn, config, Arc::clone(&shared), admit, closing);
     let inner = Inner {
@@ -213,14 +236,21 @@ pub struct Incoming {
     /// Its header block.
     pub headers: HeaderBlock,
     stream: Option<Stream>,
+    shared: Arc<Shared>,
+    /// What it counts as unread while nobody has taken it.
+    charge: usize,
 }
 
 impl Incoming {
-    fn new(id: StreamId, headers: HeaderBlock, stream: Stream) -> Self {
+    fn new(id: StreamId, headers: HeaderBlock, stream: Stream, shared: Arc<Shared>) -> Self {
+        let charge = headers.encoded_len();
+        shared.received_bytes.fetch_add(charge, Ordering::SeqCst);
         Self {
             id,
             headers,
             stream: Some(stream),
+            shared,
+            charge,
         }
     }
 
@@ -242,6 +272,7 @@ impl Incoming {
 
 impl Drop for Incoming {
     fn drop(&mut self) {
+        self.shared.uncharge_received(self.charge);
         if let Some(mut stream) = self.stream.take() {
             stream.reset(RstStatus::REFUSED_STREAM);
         }

@@ -4,7 +4,7 @@
 //! reading the whole connection, and to reset a stream that makes the others wait.
 
 use super::driver::Driver;
-use super::shared::{End, StreamCell, wake_all};
+use super::shared::{End, StreamCell};
 use super::stream::StreamFailure;
 use spdy::{RstStatus, StreamId};
 use std::sync::Arc;
@@ -38,26 +38,39 @@ impl<T> Driver<T> {
 
     /// From now on it counts which streams are read.
     pub(super) fn watch_progress(&mut self) {
-        for cell in self.streams.values() {
+        for cell in self.streams.values().chain(self.unread.values()) {
             cell.lock().progressed = false;
         }
         self.blame_at = Instant::now().checked_add(self.config.stall);
     }
 
-    /// The stream with the most unread bytes of those that nobody reads, if there are others that
-    /// it holds up. Alone on its connection a stream may wait for ever.
+    /// The stream to blame: of those that nobody reads and that caused the pause, the one with the
+    /// most unread bytes, if there are others that it holds up. Alone on its connection a stream
+    /// may wait for ever.
     fn most_stalled(&self) -> Option<(StreamId, Arc<StreamCell>)> {
-        if self.streams.len() <= PAIR {
+        if self.streams.len().saturating_add(self.unread.len()) <= PAIR {
             return None;
         }
-        let unread = |cell: &StreamCell| {
+        let all = || self.streams.iter().chain(&self.unread);
+        let holders = all()
+            .filter(|(_, cell)| cell.lock().received_bytes > 0)
+            .count();
+        let share = self
+            .config
+            .session_receive
+            .checked_div(holders)
+            .unwrap_or(0);
+        let to_blame = |cell: &StreamCell| {
             let state = cell.lock();
-            (!state.progressed && state.received_bytes > 0).then_some(state.received_bytes)
+            // Over its own budget, or over its share of what all may hold together.
+            let cause = if self.pausing > 0 {
+                state.pausing
+            } else {
+                state.received_bytes > share
+            };
+            (cause && !state.progressed).then_some(state.received_bytes)
         };
-        let stalled = self
-            .streams
-            .iter()
-            .filter_map(|(id, cell)| Some((unread(cell)?, id, cell)));
+        let stalled = all().filter_map(|(id, cell)| Some((to_blame(cell)?, id, cell)));
         stalled
             .max_by_key(|(bytes, ..)| *bytes)
             .map(|(_, id, cell)| (*id, Arc::clone(cell)))
@@ -69,15 +82,15 @@ impl<T> Driver<T> {
         };
         self.conn.reset(id, RstStatus::FLOW_CONTROL_ERROR);
         self.streams.remove(&id);
+        self.unread.remove(&id);
         let mut state = cell.lock();
         let waiting = std::mem::take(&mut state.received_bytes);
         let chunks = std::mem::take(&mut state.received);
-        state.set_pausing(false, &mut self.pausing);
-        state.drop_sends(&self.shared);
-        let wakers = state.finish(End::Failed(StreamFailure::Stalled(waiting)));
-        drop(state);
+        let failure = StreamFailure::Stalled(waiting);
+        // Also over a FIN: what came before it will not be read.
+        state.end = Some(End::Failed(failure.clone()));
+        self.give_up(state, &failure);
         drop(chunks);
         self.shared.uncharge_received(waiting);
-        wake_all(wakers);
     }
 }

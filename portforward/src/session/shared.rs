@@ -5,6 +5,7 @@ use super::stream::StreamFailure;
 use bytes::Bytes;
 use spdy::{HeaderBlock, RstStatus, StreamId};
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -21,9 +22,22 @@ pub(super) enum End {
 }
 
 /// One stream, between its handle and the driver. Locked briefly by both, never both ways.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct StreamCell {
     state: Mutex<StreamState>,
+}
+
+impl fmt::Debug for StreamCell {
+    /// Never the bytes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        f.debug_struct("StreamCell")
+            .field("id", &state.id)
+            .field("received_bytes", &state.received_bytes)
+            .field("sending_bytes", &state.sending_bytes)
+            .field("failure", &state.failure)
+            .finish_non_exhaustive()
+    }
 }
 
 impl StreamCell {
@@ -46,7 +60,12 @@ pub(super) struct StreamState {
     pub(super) received: VecDeque<Bytes>,
     /// Charged bytes in `received`.
     pub(super) received_bytes: usize,
+    /// How the peer's direction ended, for the reader.
     pub(super) end: Option<End>,
+    /// The stream is over in both directions, also when FIN had been received before: for
+    /// everybody but the reader.
+    pub(super) failure: Option<StreamFailure>,
+    pub(super) watcher: Option<Waker>,
     pub(super) reader: Option<Waker>,
     /// Something was read since the driver last looked for stalled streams.
     pub(super) progressed: bool,
@@ -60,6 +79,8 @@ pub(super) struct StreamState {
     pub(super) sending_bytes: usize,
     /// FIN follows the last of `sending`.
     pub(super) fin: bool,
+    /// Bytes have been handed to the protocol.
+    pub(super) sent: bool,
     /// The driver has handed FIN to the protocol.
     pub(super) fin_sent: bool,
     pub(super) writer: Option<Waker>,
@@ -79,15 +100,21 @@ pub(super) struct StreamState {
 
 impl StreamState {
     /// Everyone who waits, to be woken after the lock is released.
-    pub(super) fn take_wakers(&mut self) -> [Option<Waker>; 3] {
-        [self.reader.take(), self.writer.take(), self.opener.take()]
+    pub(super) fn take_wakers(&mut self) -> Wakers {
+        [
+            self.reader.take(),
+            self.writer.take(),
+            self.opener.take(),
+            self.watcher.take(),
+        ]
     }
 
-    /// Records the end once; what was received stays readable.
-    pub(super) fn finish(&mut self, end: End) -> [Option<Waker>; 3] {
+    /// The stream is over; what was received before stays readable. The first failure counts.
+    pub(super) fn fail(&mut self, failure: &StreamFailure) -> Wakers {
         if self.end.is_none() {
-            self.end = Some(end);
+            self.end = Some(End::Failed(failure.clone()));
         }
+        self.failure.get_or_insert_with(|| failure.clone());
         self.take_wakers()
     }
 
@@ -114,7 +141,10 @@ impl StreamState {
     }
 }
 
-pub(super) fn wake_all(wakers: [Option<Waker>; 3]) {
+/// Everyone who can wait for a stream.
+pub(super) type Wakers = [Option<Waker>; 4];
+
+pub(super) fn wake_all(wakers: Wakers) {
     for waker in wakers.into_iter().flatten() {
         waker.wake();
     }

@@ -2,7 +2,7 @@
 
 use super::CloseReason;
 use super::shared::{CHUNK_OVERHEAD, End, Request, Shared, StreamCell};
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use spdy::RstStatus;
 use std::future::poll_fn;
 use std::io;
@@ -25,6 +25,9 @@ pub enum StreamFailure {
     /// It was not read for too long and would have stopped the other streams of its connection.
     #[error("stream reset: not read for too long, {0} bytes were waiting")]
     Stalled(usize),
+    /// The peer takes no bytes on it.
+    #[error("stream cannot be written to: the peer opened it one-way")]
+    NotWritable,
     /// It could not be opened.
     #[error("stream not opened: {0}")]
     NotOpened(spdy::OpenError),
@@ -95,10 +98,24 @@ impl Stream {
         if state.replied {
             return Poll::Ready(Ok(()));
         }
-        if let Some(End::Failed(failure)) = &state.end {
+        if let Some(failure) = &state.failure {
             return Poll::Ready(Err(failure.clone()));
         }
         set(&mut state.opener, cx);
+        Poll::Pending
+    }
+
+    /// Ready when the stream is over in both directions other than by FIN, whatever of it was
+    /// read or written: for those who wait for something else meanwhile.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub fn poll_failed(&mut self, cx: &mut Context<'_>) -> Poll<StreamFailure> {
+        let mut state = self.cell.lock();
+        if let Some(failure) = &state.failure {
+            return Poll::Ready(failure.clone());
+        }
+        set(&mut state.watcher, cx);
         Poll::Pending
     }
 
@@ -110,32 +127,44 @@ impl Stream {
     /// # Cancel safety
     /// Takes something only when it returns it.
     pub fn poll_read_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
-        let (chunk, attend) = {
-            let mut state = self.cell.lock();
-            match state.received.pop_front() {
-                Some(chunk) => {
-                    let charge = chunk.len().saturating_add(CHUNK_OVERHEAD);
-                    state.received_bytes = state.received_bytes.saturating_sub(charge);
-                    state.progressed = true;
-                    self.shared.uncharge_received(charge);
-                    (chunk, state.pausing)
-                }
-                None => {
-                    return match &state.end {
-                        Some(End::Fin) => Poll::Ready(Ok(None)),
-                        Some(End::Failed(failure)) => Poll::Ready(Err(failure.clone().into())),
-                        None => {
-                            set(&mut state.reader, cx);
-                            Poll::Pending
-                        }
-                    };
-                }
+        let chunk = std::task::ready!(self.poll_take(cx))?;
+        if let Some(chunk) = &chunk {
+            self.release(chunk.len());
+        }
+        Poll::Ready(Ok(chunk))
+    }
+
+    /// As [`Stream::poll_read_chunk`], but the chunk goes on counting as unread until it is given
+    /// to [`Stream::release`]: taking it from one queue into the next makes no room.
+    pub(crate) fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+        let mut state = self.cell.lock();
+        if let Some(chunk) = state.received.pop_front() {
+            return Poll::Ready(Ok(Some(chunk)));
+        }
+        match &state.end {
+            Some(End::Fin) => Poll::Ready(Ok(None)),
+            Some(End::Failed(failure)) => Poll::Ready(Err(failure.clone().into())),
+            None => {
+                set(&mut state.reader, cx);
+                Poll::Pending
             }
+        }
+    }
+
+    /// A taken chunk of `len` bytes has been dealt with.
+    pub(crate) fn release(&mut self, len: usize) {
+        let attend = {
+            let mut state = self.cell.lock();
+            // Less when the driver gave the stream up meanwhile and counted it down itself.
+            let charge = len.saturating_add(CHUNK_OVERHEAD).min(state.received_bytes);
+            state.received_bytes = state.received_bytes.saturating_sub(charge);
+            state.progressed = true;
+            self.shared.uncharge_received(charge);
+            state.pausing
         };
         if attend {
             self.shared.enqueue(&self.cell);
         }
-        Poll::Ready(Ok(Some(chunk)))
     }
 
     /// Queues all of `chunk` for sending, and leaves it empty, once there is room.
@@ -152,7 +181,7 @@ impl Stream {
     ) -> Poll<io::Result<()>> {
         {
             let mut state = self.cell.lock();
-            if let Some(End::Failed(failure)) = &state.end {
+            if let Some(failure) = &state.failure {
                 return Poll::Ready(Err(failure.clone().into()));
             }
             if state.fin {
@@ -220,18 +249,19 @@ impl AsyncRead for Stream {
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        let Some(mut chunk) = std::task::ready!(self.poll_read_chunk(cx))? else {
+        let Some(mut chunk) = std::task::ready!(self.poll_take(cx))? else {
             return Poll::Ready(Ok(()));
         };
         let n = chunk.len().min(buf.remaining());
         buf.put_slice(&chunk.split_to(n));
-        if chunk.has_remaining() {
+        if chunk.is_empty() {
+            self.release(n);
+        } else {
             let mut state = self.cell.lock();
-            let charge = chunk.len().saturating_add(CHUNK_OVERHEAD);
-            state.received_bytes = state.received_bytes.saturating_add(charge);
-            self.shared
-                .received_bytes
-                .fetch_add(charge, Ordering::Relaxed);
+            state.progressed = true;
+            let charge = n.min(state.received_bytes);
+            state.received_bytes = state.received_bytes.saturating_sub(charge);
+            self.shared.uncharge_received(charge);
             state.received.push_front(chunk);
         }
         Poll::Ready(Ok(()))
@@ -254,7 +284,7 @@ impl AsyncWrite for Stream {
     /// not overtake it.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.cell.lock();
-        if let Some(End::Failed(failure)) = &state.end {
+        if let Some(failure) = &state.failure {
             return Poll::Ready(Err(failure.clone().into()));
         }
         if state.sending_bytes == 0 {
@@ -269,10 +299,7 @@ impl AsyncWrite for Stream {
         let failure = {
             let mut state = self.cell.lock();
             state.fin = true;
-            match &state.end {
-                Some(End::Failed(failure)) => Some(failure.clone()),
-                _ => None,
-            }
+            state.failure.clone()
         };
         if let Some(failure) = failure {
             return Poll::Ready(Err(failure.into()));

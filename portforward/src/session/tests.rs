@@ -381,3 +381,183 @@ async fn data_before_syn_reply_is_delivered() {
     stream.read_to_string(&mut got).await.unwrap();
     assert_eq!(got, "hi");
 }
+
+/// FIN ends the reader's side only: a reset or a lost session behind it still reaches the writer.
+#[tokio::test]
+async fn a_failure_behind_fin_reaches_the_writer() {
+    for lost in [false, true] {
+        let (client, server) = pair(1 << 16);
+        let (mut ours, mut theirs) = open(&client, &server).await;
+        theirs.shutdown().await.unwrap();
+        assert_eq!(ours.read(&mut [0; 4]).await.unwrap(), 0);
+        if lost {
+            server.close();
+            client.closed().await;
+        } else {
+            theirs.reset(RstStatus::CANCEL);
+            poll_fn(|cx| ours.poll_failed(cx)).await;
+        }
+        let wrote =
+            tokio::time::timeout(Duration::from_secs(5), ours.write_all(&pattern(1 << 20, 0)))
+                .await;
+        assert!(wrote.unwrap().is_err(), "lost: {lost}");
+        assert!(ours.shutdown().await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_stream_reset_before_it_left_fails() {
+    let (client, _server) = pair(1 << 16);
+    let mut stream = client.open(headers()).unwrap();
+    stream.reset(RstStatus::CANCEL);
+    let read = tokio::time::timeout(Duration::from_secs(5), stream.read_u8()).await;
+    let error = read.unwrap().unwrap_err();
+    assert_eq!(
+        stream_failure(&error),
+        Some(&StreamFailure::ResetLocally(RstStatus::CANCEL))
+    );
+}
+
+/// A stream that has ended can still be the one that nobody reads.
+#[tokio::test]
+async fn a_finished_unread_stream_does_not_stop_the_others() {
+    let config = Config {
+        stream_receive: 64 << 10,
+        ..Config::default()
+    };
+    let (client, server) = pair_with(1 << 20, config);
+    let (mut unread, mut writer) = open(&client, &server).await;
+    let (mut other, mut other_theirs) = open(&client, &server).await;
+    let _its_error_stream = open(&client, &server).await;
+    unread.shutdown().await.unwrap();
+    writer.read_to_end(&mut Vec::new()).await.unwrap();
+    writer.write_all(&pattern(200 << 10, 7)).await.unwrap();
+    writer.shutdown().await.unwrap();
+    other_theirs.write_all(b"y").await.unwrap();
+    let got = tokio::time::timeout(Duration::from_secs(5), other.read_u8()).await;
+    assert_eq!(got.unwrap().unwrap(), b'y');
+    let error = unread.read_to_end(&mut Vec::new()).await.unwrap_err();
+    assert!(
+        matches!(stream_failure(&error), Some(StreamFailure::Stalled(_))),
+        "{error}"
+    );
+}
+
+/// Only a stream that causes a pause is reset for it, however little is unread elsewhere.
+#[tokio::test]
+async fn an_idle_stream_is_not_blamed_for_a_slow_one() {
+    let config = Config {
+        stream_receive: 64 << 10,
+        stall: Duration::from_millis(100),
+        ..Config::default()
+    };
+    let (client, server) = pair_with(1 << 16, config);
+    let (mut idle, mut idle_theirs) = open(&client, &server).await;
+    idle_theirs.write_all(b"later").await.unwrap();
+    let (mut slow, mut writer) = open(&client, &server).await;
+    let _third = open(&client, &server).await;
+    tokio::spawn(async move { writer.write_all(&pattern(1 << 20, 1)).await });
+    let mut piece = vec![0; 16 << 10];
+    for _ in 0..20 {
+        slow.read_exact(&mut piece).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+    let mut got = [0; 5];
+    idle.read_exact(&mut got).await.unwrap();
+    assert_eq!(got, *b"later");
+}
+
+/// Whole frames that arrived are delivered, though answers were waiting and the peer has gone.
+#[tokio::test]
+async fn frames_before_the_end_of_stream_count_even_behind_a_flood() {
+    let (session, mut peer, _driver) = raw(Role::Server);
+    let mut wire = BytesMut::new();
+    let syn = spdy::SynStream {
+        id: StreamId::new(1).unwrap(),
+        associated: 0,
+        priority: 0,
+        slot: 0,
+        fin: false,
+        unidirectional: false,
+        headers: headers(),
+    };
+    let mut encoder = Encoder::new(HeaderEncoding::Stored, &Limits::default());
+    encoder.encode(&Frame::SynStream(syn), &mut wire).unwrap();
+    for _ in 0..600 {
+        wire.extend_from_slice(b"\x80\x03\0\x06\0\0\0\x04\0\0\0\x01");
+    }
+    wire.extend_from_slice(b"\0\0\0\x01\x01\0\0\x02hi");
+    peer.write_all_buf(&mut wire).await.unwrap();
+    drop(peer);
+    let mut stream = session.accept().await.unwrap().accept().unwrap();
+    let mut got = String::new();
+    stream.read_to_string(&mut got).await.unwrap();
+    assert_eq!(got, "hi");
+}
+
+/// A peer that closes with our bytes unread: what it had sent is read all the same.
+#[tokio::test]
+async fn a_write_error_loses_nothing_that_arrived() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let ours = tokio::net::TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
+    let (mut peer, _) = listener.accept().await.unwrap();
+    let (session, driver) = client(ours, BytesMut::new(), Config::default());
+    let mut stream = session.open(headers()).unwrap();
+    let mut wire = BytesMut::from(&b"\0\0\0\x01\x01\0\0\x06answer"[..]);
+    peer.write_all_buf(&mut wire).await.unwrap();
+    peer.set_zero_linger().unwrap();
+    drop(peer);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    tokio::spawn(driver);
+    let mut got = String::new();
+    stream.read_to_string(&mut got).await.unwrap();
+    assert_eq!(got, "answer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_peer_is_found_dead() {
+    let (session, peer, driver) = raw(Role::Client);
+    let start = Instant::now();
+    assert_eq!(driver.await.unwrap(), CloseReason::Silent(30));
+    assert_eq!(start.elapsed().as_secs(), 30);
+    drop((session, peer));
+    // With bytes on their way that may be blocking it, it has more time.
+    let (session, peer, driver) = raw(Role::Client);
+    let mut stream = session.open(headers()).unwrap();
+    stream.write_all(b"x").await.unwrap();
+    let start = Instant::now();
+    assert_eq!(driver.await.unwrap(), CloseReason::Silent(600));
+    assert_eq!(start.elapsed().as_secs(), 600);
+    drop(peer);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_server_session_ends() {
+    let (session, peer, driver) = raw(Role::Server);
+    assert_eq!(driver.await.unwrap(), CloseReason::Idle(600));
+    drop((session, peer));
+}
+
+#[tokio::test(start_paused = true)]
+async fn goaway_ends_the_session_even_if_the_peer_does_not_close() {
+    let (session, mut peer, driver) = raw(Role::Client);
+    let _stream = session.open(headers()).unwrap();
+    peer.write_all(b"\x80\x03\0\x07\0\0\0\x08\0\0\0\0\0\0\0\0")
+        .await
+        .unwrap();
+    let start = Instant::now();
+    assert!(matches!(driver.await.unwrap(), CloseReason::GoAway { .. }));
+    assert_eq!(start.elapsed().as_secs(), 5);
+}
+
+#[tokio::test]
+async fn debug_output_has_no_payload() {
+    let (client, server) = pair(1 << 16);
+    let (ours, mut theirs) = open(&client, &server).await;
+    theirs.write_all(b"hunter2").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let shown = format!("{ours:?} {theirs:?} {client:?}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+}

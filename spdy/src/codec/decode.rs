@@ -52,6 +52,11 @@ impl Decoder {
         }
     }
 
+    /// Bytes of header blocks inflated so far.
+    pub(crate) fn inflated(&self) -> u64 {
+        self.inflater.inflated()
+    }
+
     /// Whether the bytes so far end between two frames. An end of stream anywhere else cut a
     /// frame.
     #[must_use]

@@ -27,6 +27,11 @@ impl Inflater {
         Self::default()
     }
 
+    /// Bytes that came out so far.
+    pub(crate) fn inflated(&self) -> u64 {
+        self.zlib.as_ref().map_or(0, |zlib| zlib.total_out())
+    }
+
     /// Inflates and parses one frame's header block. Must be called for every block of the
     /// direction, in order, even for streams that are refused.
     ///

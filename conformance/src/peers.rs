@@ -1,0 +1,57 @@
+//! Kubernetes' own programs, for tests that need a real other end and no cluster.
+
+use std::path::PathBuf;
+
+use anyhow::ensure;
+
+use crate::{cache, cluster, skip};
+
+/// A program of somebody else's that speaks port-forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// The runtimes' streaming server behind the API server's proxy and tunnel, all of 0.37.2.
+    Server,
+    /// The port forwarder of client-go 0.37.2.
+    Client,
+    /// The one of client-go 0.26, which knows SPDY only.
+    Client026,
+    /// kubectl 1.37.
+    Kubectl,
+}
+
+impl Peer {
+    /// Where the program is. `None`, said loudly, if it is not built; an error instead where `CI` or
+    /// `PF_REQUIRE_PEERS=1` asks for it.
+    pub fn find(self, test: &str) -> anyhow::Result<Option<PathBuf>> {
+        match self.look() {
+            Ok(path) => Ok(Some(path)),
+            Err(why) => {
+                let why = why.context("no peer");
+                let remedy = format!("build it with {}", self.built_by());
+                skip(test, "PF_REQUIRE_PEERS", &why, &remedy).map(|()| None)
+            }
+        }
+    }
+
+    fn look(self) -> anyhow::Result<PathBuf> {
+        let in_peers = |name: &str| {
+            let directory = cache("PF_PEERS_DIR", "pf-peers")?;
+            anyhow::Ok(directory.join("bin").join(name))
+        };
+        let path = match self {
+            Self::Server => in_peers("server")?,
+            Self::Client => in_peers("client")?,
+            Self::Client026 => in_peers("client-0.26")?,
+            Self::Kubectl => cluster::directory()?.join("bin/k8s-1.37/kubectl"),
+        };
+        ensure!(path.is_file(), "{} is no file", path.display());
+        Ok(path)
+    }
+
+    fn built_by(self) -> &'static str {
+        match self {
+            Self::Kubectl => "conformance/cluster/build",
+            Self::Server | Self::Client | Self::Client026 => "conformance/peers/go/build",
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! `pf` against the real streaming server, proxy and all; `-demo` gives its pod the demo services.
+
+use std::{io::Read as _, time::Duration};
+
+use anyhow::{Context as _, ensure};
+use conformance::{
+    cases::{connect, ending, exchange, expect_reset, many},
+    peers::Peer,
+    program::Pf,
+};
+
+use crate::{SOON, Server, at_once, find};
+
+fn on_server(test: impl FnOnce(Server) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    match find(Peer::Server)? {
+        Some(program) => test(Server::real(&program)?),
+        None => Ok(()),
+    }
+}
+
+/// The server would take a tunnel as well, hence the flag.
+fn pf(server: &Server, line: &str) -> Pf {
+    Pf::line(&format!("--protocol spdy {line}")).kubeconfig(&server.kubeconfig())
+}
+
+#[test]
+fn echo_and_http() -> anyhow::Result<()> {
+    on_server(|server| {
+        let (_pf, at) = pf(&server, "pod/peer :7000 :8080").forward(2)?;
+        exchange::echo(at[0])?;
+        let page = exchange::http(at[1])?;
+        ensure!(page.starts_with("hello from peer "), "{page}");
+        Ok(())
+    })
+}
+
+#[test]
+fn bulk_each_way() -> anyhow::Result<()> {
+    on_server(|server| {
+        let (_pf, at) = pf(&server, "pod/peer :7005 :7006").forward(2)?;
+        crate::bulk_each_way(at[0], at[1])
+    })
+}
+
+#[test]
+fn two_hundred_connections_at_once() -> anyhow::Result<()> {
+    on_server(|server| {
+        let (_pf, at) = pf(&server, "pod/peer :7000").forward(1)?;
+        many::concurrent(at[0], 200)
+    })
+}
+
+#[test]
+fn three_hundred_connections_in_a_row() -> anyhow::Result<()> {
+    on_server(|server| {
+        let (_pf, at) = pf(&server, "pod/peer :7000").forward(1)?;
+        many::sequential(at[0], 300)
+    })
+}
+
+/// As far as the runtimes have it: the answer does not wait for the pod to see our end.
+#[test]
+fn half_close() -> anyhow::Result<()> {
+    on_server(|server| {
+        let (_pf, at) = pf(&server, "pod/peer :7007").forward(1)?;
+        at_once(5, |_| ending::early(at[0]))
+    })
+}
+
+#[test]
+fn half_close_by_the_pod() -> anyhow::Result<()> {
+    on_server(|server| {
+        let (_pf, at) = pf(&server, "pod/peer :7004").forward(1)?;
+        exchange::banner(at[0]).map(drop)
+    })
+}
+
+/// The connections of port 7999 or 7003 are reset, one after another; all others live.
+fn ends_badly(server: &Server, port: u16, text: &str) -> anyhow::Result<()> {
+    let (mut pf, at) = pf(server, &format!("pod/peer :{port} :7000")).forward(2)?;
+    let mut other = connect(at[1])?;
+    exchange::echo_on(&mut other, 1, 100).context("before")?;
+    for nth in 1..=3 {
+        ending::is_reset(at[0]).with_context(|| format!("connection {nth}"))?;
+        exchange::echo_on(&mut other, 2, 100).context("the connection opened before")?;
+    }
+    pf.stderr_says(text, SOON)?;
+    exchange::echo(at[1]).context("a new connection after")?;
+    pf.still_runs()
+}
+
+#[test]
+fn refused_port() -> anyhow::Result<()> {
+    on_server(|server| ends_badly(&server, 7999, "connection refused"))
+}
+
+#[test]
+fn pod_that_resets() -> anyhow::Result<()> {
+    on_server(|server| ends_badly(&server, 7003, "connection reset by peer"))
+}
+
+#[test]
+fn aborted_downloads() -> anyhow::Result<()> {
+    on_server(|server| {
+        let (mut pf, at) = pf(&server, "pod/peer :7002 :7000").forward(2)?;
+        ending::aborted_downloads(at[0], 30)?;
+        exchange::echo(at[1]).context("after them")?;
+        pf.still_runs()
+    })
+}
+
+#[test]
+fn named_ports() -> anyhow::Result<()> {
+    on_server(|server| {
+        let names = [("http", 8080), ("echo", 7000), ("closed", 7999)];
+        let pf = pf(&server, "pod/peer :http :echo :closed").start()?;
+        let lines = pf.ready(names.len())?;
+        let remotes: Vec<_> = lines.iter().map(|line| line.remote).collect();
+        ensure!(
+            remotes.iter().eq(names.iter().map(|(_, port)| port)),
+            "{remotes:?}"
+        );
+        exchange::http(lines[0].local)?;
+        exchange::echo(lines[1].local)
+    })
+}
+
+/// Whatever was open is reset: an end would look like a complete transfer.
+#[test]
+fn server_killed() -> anyhow::Result<()> {
+    on_server(|server| {
+        let line = "--no-reconnect pod/peer :7000 :7002";
+        let (pf, at) = pf(&server, line).forward(2)?;
+        let mut idle = connect(at[0])?;
+        exchange::echo_on(&mut idle, 1, 100)?;
+        let mut download = connect(at[1])?;
+        download.read_exact(&mut vec![0; 1 << 20])?;
+        server.kill();
+        let soon = Duration::from_secs(5);
+        expect_reset(&mut idle, soon).context("the idle connection")?;
+        expect_reset(&mut download, soon).context("the download")?;
+        pf.wait_exit(soon)?
+            .failed_with(1, &["error: lost connection to pod"])
+    })
+}

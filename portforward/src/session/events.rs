@@ -1,0 +1,119 @@
+//! What the peer did, passed on to the handles.
+
+use super::driver::Driver;
+use super::shared::{CHUNK_OVERHEAD, End, StreamCell};
+use super::stream::{Stream, StreamFailure};
+use super::{CloseReason, Incoming};
+use bytes::Bytes;
+use spdy::{Event, HeaderBlock, StreamId};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::time::Instant;
+
+/// Payloads shorter than this are copied, so that a few unread bytes do not keep a whole read
+/// buffer alive.
+const COPY_BELOW: usize = 8 << 10;
+
+impl<T> Driver<T> {
+    pub(super) fn handle_events(&mut self) {
+        while let Some(event) = self.conn.poll_event() {
+            match event {
+                Event::Data { id, payload, fin } => self.on_data(id, payload, fin),
+                Event::Opened { id, headers, fin } => self.on_opened(id, headers, fin),
+                Event::Replied { id, fin, .. } => {
+                    let Some(cell) = self.streams.get(&id).cloned() else {
+                        continue;
+                    };
+                    let mut state = cell.lock();
+                    state.replied = true;
+                    let opener = state.opener.take();
+                    drop(state);
+                    if let Some(opener) = opener {
+                        opener.wake();
+                    }
+                    if fin {
+                        self.end_receiving(id);
+                    }
+                }
+                Event::Reset { id, status } => {
+                    let cell = self.streams.remove(&id).or_else(|| self.unread.remove(&id));
+                    if let Some(cell) = cell {
+                        self.give_up(cell.lock(), &StreamFailure::Reset(status));
+                        if cell.lock().received_bytes > 0 {
+                            self.unread.insert(id, Arc::clone(&cell));
+                        }
+                    }
+                }
+                Event::GoAway { last_good, status } => {
+                    self.goaway = Some(CloseReason::GoAway { last_good, status });
+                    // Streams that are there may finish; a real peer closes at once.
+                    self.goaway_deadline = Instant::now().checked_add(self.config.drain);
+                }
+                // PONG keeps the peer and the hops between alive; nothing waits for it.
+                _ => {}
+            }
+        }
+    }
+
+    fn on_data(&mut self, id: StreamId, payload: Bytes, fin: bool) {
+        let Some(cell) = self.streams.get(&id).cloned() else {
+            return;
+        };
+        let mut state = cell.lock();
+        let mut reader = None;
+        if !payload.is_empty() && !state.reader_gone {
+            let charge = payload.len().saturating_add(CHUNK_OVERHEAD);
+            state.received_bytes = state.received_bytes.saturating_add(charge);
+            self.shared
+                .received_bytes
+                .fetch_add(charge, Ordering::Relaxed);
+            let short = payload.len() < COPY_BELOW;
+            state.received.push_back(if short {
+                Bytes::copy_from_slice(&payload)
+            } else {
+                payload
+            });
+            if state.received_bytes > self.config.stream_receive {
+                state.set_pausing(true, &mut self.pausing);
+            }
+            reader = state.reader.take();
+        }
+        drop(state);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+        if fin {
+            self.end_receiving(id);
+        }
+    }
+
+    fn on_opened(&mut self, id: StreamId, headers: HeaderBlock, fin: bool) {
+        let cell = Arc::new(StreamCell::default());
+        cell.lock().id = Some(id);
+        self.streams.insert(id, Arc::clone(&cell));
+        let stream = Stream::new(cell, Arc::clone(&self.shared));
+        let incoming = Incoming::new(id, headers, stream, Arc::clone(&self.shared));
+        // With nobody to take it, or too many untaken, it is dropped, which refuses it.
+        if let Some(Err(unwanted)) = self.admit.as_ref().map(|admit| admit.try_send(incoming)) {
+            drop(unwanted);
+        }
+        if fin {
+            self.end_receiving(id);
+        }
+    }
+
+    /// The peer's FIN.
+    fn end_receiving(&mut self, id: StreamId) {
+        let Some(cell) = self.streams.get(&id).cloned() else {
+            return;
+        };
+        let mut state = cell.lock();
+        state.end.get_or_insert(End::Fin);
+        let reader = state.reader.take();
+        drop(state);
+        self.forget_if_done(id);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+}
