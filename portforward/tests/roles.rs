@@ -393,8 +393,8 @@ async fn an_early_answer_to_an_upload_is_delivered() {
     for _ in 0..5 {
         let (app, _forwarded) = cluster.connect(port).await;
         let (mut read, mut write) = app.into_split();
-        let upload =
-            tokio::spawn(async move { while write.write_all(&[1; 64 << 10]).await.is_ok() {} });
+        let piece = pattern(64 << 10);
+        let upload = tokio::spawn(async move { while write.write_all(&piece).await.is_ok() {} });
         let mut got = Vec::new();
         let end = timeout(Duration::from_secs(10), read.read_to_end(&mut got))
             .await
