@@ -44,6 +44,7 @@ pub use kinds::Kind;
 pub use store::{Store, StoreError};
 
 use crate::http1::{BodyLimits, HeadLimits};
+use crate::observe::Observer;
 use crate::server::admit::Counter;
 use crate::server::{AcceptLimits, listen};
 use std::sync::Arc;
@@ -122,12 +123,25 @@ struct Shared {
     backend: Arc<dyn Backend>,
     sessions: Arc<Counter<String>>,
     accepts: Arc<listen::AcceptCounts>,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl Gateway {
     /// A gateway that serves `store` to `users` and reaches nodes through `backend`.
     #[must_use]
     pub fn new(config: Config, users: Users, store: Arc<Store>, backend: Arc<dyn Backend>) -> Self {
+        Self::observed(config, users, store, backend, None)
+    }
+
+    /// As [`Gateway::new`], with somebody who watches.
+    #[must_use]
+    pub fn observed(
+        config: Config,
+        users: Users,
+        store: Arc<Store>,
+        backend: Arc<dyn Backend>,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> Self {
         let sessions = Counter::new(config.sessions, config.sessions_per_user);
         let accepts = Arc::default();
         Self(Arc::new(Shared {
@@ -137,6 +151,7 @@ impl Gateway {
             backend,
             sessions,
             accepts,
+            observer,
         }))
     }
 

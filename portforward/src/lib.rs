@@ -10,6 +10,8 @@
 //! Between them: [`session`] is one upgraded connection (a driver and its handles), [`pair`] joins
 //! streams, [`error_stream`] reads verdicts, [`http1`] and [`status`] the negotiation.
 //!
+//! `observe` watches gateway and node at work.
+//!
 //! The library takes connected byte streams and ready head fields. Kubeconfig, credentials and
 //! REST belong to the programs.
 
@@ -25,6 +27,8 @@ pub mod gateway;
 pub mod http1;
 #[cfg(feature = "node")]
 pub mod node;
+#[cfg(any(feature = "gateway", feature = "node"))]
+pub mod observe;
 pub mod pair;
 pub mod ports;
 #[cfg(any(feature = "gateway", feature = "node"))]

@@ -4,10 +4,13 @@ use crate::exit::{Exit, Failure, Hop};
 use crate::target::Kind;
 use http::Response;
 use http_body_util::{LengthLimitError, Limited};
-use kube::client::ClientBuilder;
+use kube::client::{Body, ClientBuilder};
 use kube::{Client, Config};
 use std::error::Error;
 use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tower::util::MapResponseLayer;
 
@@ -74,14 +77,46 @@ impl ApiServer {
     /// # Errors
     /// Exit code 2 if certificates or keys of the configuration are no good.
     pub(crate) fn new(config: &Config, namespace: &str) -> Result<Self, Failure> {
+        Self::build(config, namespace, None)
+    }
+
+    /// As [`ApiServer::new`], with somebody who hears of each request and answer.
+    ///
+    /// # Errors
+    /// As [`ApiServer::new`].
+    pub(crate) fn overheard(
+        config: &Config,
+        namespace: &str,
+        listener: Listener,
+    ) -> Result<Self, Failure> {
+        Self::build(config, namespace, Some(listener))
+    }
+
+    fn build(
+        config: &Config,
+        namespace: &str,
+        listener: Option<Listener>,
+    ) -> Result<Self, Failure> {
         let url = url_of(config);
         let mut config = config.clone();
         config.connect_timeout = Some(CONNECT);
         // Whoever waits at a terminal is told at once.
         config.default_retry = false;
-        let client = ClientBuilder::try_from(config).map_err(|error| unusable(&url, &error))?;
+        let builder = ClientBuilder::try_from(config)
+            .map_err(|error| unusable(&url, &error))?
+            .with_layer(&MapResponseLayer::new(bounded));
+        let client = match listener {
+            None => builder.build(),
+            Some(listener) => {
+                let layer = tower::layer::layer_fn(move |inner| Overheard {
+                    inner,
+                    listener: Arc::clone(&listener),
+                });
+                builder.with_layer(&layer).build()
+            }
+        };
         Ok(Self {
-            client: client.with_layer(&MapResponseLayer::new(bounded)).build(),
+            client,
             url,
             namespace: namespace.to_owned(),
         })
@@ -212,6 +247,48 @@ impl ApiServer {
 
 fn bounded<B>(answer: Response<B>) -> Response<Limited<B>> {
     answer.map(|body| Limited::new(body, ANSWER))
+}
+
+/// A request, or the status of its answer (`None`: there was none). Outside of authentication: heads
+/// hold no credentials here.
+pub(crate) enum Exchange<'a> {
+    Asked(&'a http::Method, &'a http::Uri),
+    Answered(Option<u16>),
+}
+
+/// Hears of exchanges when they happen.
+pub(crate) type Listener = Arc<dyn Fn(Exchange<'_>) + Send + Sync>;
+
+/// A service with a [`Listener`].
+struct Overheard<S> {
+    inner: S,
+    listener: Listener,
+}
+
+impl<S, B> tower::Service<http::Request<Body>> for Overheard<S>
+where
+    S: tower::Service<http::Request<Body>, Response = Response<B>>,
+    S::Future: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        (self.listener)(Exchange::Asked(request.method(), request.uri()));
+        let listener = Arc::clone(&self.listener);
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let answer = answer.await;
+            let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
+            listener(Exchange::Answered(status));
+            answer
+        })
+    }
 }
 
 /// Advice for a server that does not answer.

@@ -3,9 +3,10 @@
 use crate::config::Selection;
 use crate::duration;
 use crate::exit::Failure;
+use crate::explain;
 use crate::listen::{self, Address};
 use crate::target::{Target, check_name};
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use portforward::ports::PortSpec;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,11 +23,16 @@ use std::time::Duration;
 #[command(
     name = "pf",
     version,
-    override_usage = "pf [OPTIONS] TYPE/NAME [LOCAL:]REMOTE [[LOCAL:]REMOTE ...]",
+    override_usage = "pf [OPTIONS] TYPE/NAME [LOCAL:]REMOTE [[LOCAL:]REMOTE ...]\n       \
+                      pf explain [OPTIONS] TYPE/NAME PORT",
+    disable_help_subcommand = true,
     after_long_help = AFTER_HELP,
     max_term_width = 100
 )]
 pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// What to forward to; NAME alone is a pod
     #[arg(value_name = "TYPE/NAME")]
     target: Option<String>,
@@ -37,23 +43,23 @@ pub(crate) struct Cli {
     ports: Vec<String>,
 
     /// Namespace of the target [default: that of the context]
-    #[arg(short, long, value_name = "NAME")]
+    #[arg(short, long, value_name = "NAME", global = true)]
     namespace: Option<String>,
 
     /// Kubeconfig file [default: KUBECONFIG (a list), then ~/.kube/config, then in-cluster]
-    #[arg(long, value_name = "FILE", conflicts_with = "embedded")]
+    #[arg(long, value_name = "FILE", conflicts_with = "embedded", global = true)]
     kubeconfig: Option<PathBuf>,
 
     /// Context of the kubeconfig
-    #[arg(long, value_name = "NAME", conflicts_with = "embedded")]
+    #[arg(long, value_name = "NAME", conflicts_with = "embedded", global = true)]
     context: Option<String>,
 
     /// Cluster entry of the kubeconfig
-    #[arg(long, value_name = "NAME", conflicts_with = "embedded")]
+    #[arg(long, value_name = "NAME", conflicts_with = "embedded", global = true)]
     cluster: Option<String>,
 
     /// User entry of the kubeconfig
-    #[arg(long, value_name = "NAME", conflicts_with = "embedded")]
+    #[arg(long, value_name = "NAME", conflicts_with = "embedded", global = true)]
     user: Option<String>,
 
     /// Addresses to listen on: IP addresses or localhost, separated by commas; may be repeated
@@ -73,6 +79,7 @@ pub(crate) struct Cli {
         long,
         value_name = "DURATION",
         default_value = "1m0s",
+        global = true,
         value_parser = duration::parse_positive
     )]
     pod_running_timeout: Duration,
@@ -91,7 +98,7 @@ pub(crate) struct Cli {
     no_reconnect: bool,
 
     /// Use a cluster inside this program instead of a real one, to try things out
-    #[arg(long)]
+    #[arg(long, global = true)]
     embedded: bool,
 
     /// How much more to tell on stderr: 1 the way to the pod, 2 each connection
@@ -100,6 +107,7 @@ pub(crate) struct Cli {
         long = "v",
         value_name = "LEVEL",
         default_value_t = 0,
+        global = true,
         value_parser = clap::value_parser!(u8).range(..=10)
     )]
     verbosity: u8,
@@ -116,6 +124,9 @@ Examples:
   # Any free local port to port 5000 of a pod of a deployment
   pf -n shop deploy/cart :5000
 
+  # One connection to the port named http, drawn as it happened (pf explain --help)
+  pf explain pod/web http
+
   # Local port 8888 on localhost and on one address of this machine
   pf --address localhost,10.19.21.23 pod/mypod 8888:5000
 
@@ -128,6 +139,12 @@ Exit codes:
   5  a local port cannot be listened on
 
 Ctrl-C and SIGTERM end forwarded connections and the session in order; a second one ends pf at once.";
+
+/// Words that are no pods. A pod of such a name is `pod/NAME`.
+#[derive(Debug, Subcommand)]
+enum Command {
+    Explain(explain::Args),
+}
 
 /// What is spoken on the connection to the API server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -158,6 +175,34 @@ pub(crate) struct Request {
 impl Cli {
     pub(crate) const fn verbosity(&self) -> u8 {
         self.verbosity
+    }
+
+    /// What `pf explain` is to do, if it is `pf explain`.
+    ///
+    /// # Errors
+    /// Exit code 2.
+    pub(crate) fn explain(&mut self) -> Result<Option<explain::Request>, Failure> {
+        let Some(Command::Explain(args)) = self.command.take() else {
+            return Ok(None);
+        };
+        if self.target.is_some() {
+            return Err(Failure::usage(
+                "explain is the first word, or none: give TYPE/NAME behind it",
+            ));
+        }
+        let selection = Selection {
+            kubeconfig: self.kubeconfig.take(),
+            context: self.context.take(),
+            cluster: self.cluster.take(),
+            user: self.user.take(),
+        };
+        args.check(
+            selection,
+            self.namespace.take(),
+            self.pod_running_timeout,
+            self.embedded,
+        )
+        .map(Some)
     }
 
     /// Everything that can be found wrong without a cluster.

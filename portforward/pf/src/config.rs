@@ -26,26 +26,49 @@ pub(crate) struct Selection {
     pub(crate) user: Option<String>,
 }
 
+/// Where the configuration came from, in words and without any value of it.
+#[derive(Debug, Default)]
+pub(crate) struct Origin {
+    pub(crate) place: String,
+    /// Where the credentials are from, if not from the configuration itself.
+    pub(crate) credentials: Option<&'static str>,
+}
+
 /// Reads the configuration, gets credentials from a plugin if one is configured, and makes sure
 /// that the API server can be reached without a proxy.
 ///
 /// # Errors
 /// Exit code 2 for a bad configuration, 3 for a plugin that gives nothing.
 pub(crate) async fn load(selection: &Selection, output: &Output) -> Result<Config, Failure> {
+    load_noting(selection, output, &mut Origin::default()).await
+}
+
+/// As [`load`]; `origin` tells as much as was found out, also on failure.
+pub(crate) async fn load_noting(
+    selection: &Selection,
+    output: &Output,
+    origin: &mut Origin,
+) -> Result<Config, Failure> {
     let sources = Sources::find(
         selection.kubeconfig.clone(),
         std::env::var_os("KUBECONFIG").as_deref(),
         std::env::home_dir(),
     );
     let Some((kubeconfig, place)) = sources.read()? else {
-        return in_cluster(&sources, output).await;
+        "the pod's service account".clone_into(&mut origin.place);
+        return in_cluster(&sources, output, origin).await;
     };
     output.trace(1, || format!("kubeconfig: {place}"));
+    origin.place = format!("kubeconfig {place}");
     let config = from_kubeconfig(kubeconfig, selection, place.clone(), output).await?;
-    complete(config, &place, output).await
+    complete(config, &place, output, origin).await
 }
 
-async fn in_cluster(sources: &Sources, output: &Output) -> Result<Config, Failure> {
+async fn in_cluster(
+    sources: &Sources,
+    output: &Output,
+    origin: &mut Origin,
+) -> Result<Config, Failure> {
     let config = Config::incluster().map_err(|error| {
         Failure::new(
             Exit::Usage,
@@ -55,7 +78,7 @@ async fn in_cluster(sources: &Sources, output: &Output) -> Result<Config, Failur
         .advise("name one with --kubeconfig or KUBECONFIG")
     })?;
     output.trace(1, || "configuration: the pod's service account".to_owned());
-    complete(config, "of the pod's service account", output).await
+    complete(config, "of the pod's service account", output, origin).await
 }
 
 async fn from_kubeconfig(
@@ -181,8 +204,14 @@ fn check_server(config: &Config) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks of what was read, credentials that come from a file or a plugin, and the warning about an unverified server.
-async fn complete(mut config: Config, place: &str, output: &Output) -> Result<Config, Failure> {
+/// Checks of what was read, credentials that come from a file or a plugin, and the warning about
+/// an unverified server.
+async fn complete(
+    mut config: Config,
+    place: &str,
+    output: &Output,
+    origin: &mut Origin,
+) -> Result<Config, Failure> {
     let fail = |text: String| Failure::new(Exit::Usage, Hop::Kubeconfig(place.to_owned()), text);
     check_server(&config).map_err(fail)?;
     if config.root_cert.as_ref().is_some_and(Vec::is_empty) {
@@ -204,7 +233,10 @@ async fn complete(mut config: Config, place: &str, output: &Output) -> Result<Co
         .filter(|token| !token.expose_secret().is_empty());
     if let Some(file) = user.token_file.take().filter(|file| !file.is_empty()) {
         match kubeconfig::read_text(Path::new(&file)) {
-            Ok(token) => user.token = Some(SecretString::from(token.trim())),
+            Ok(token) => {
+                user.token = Some(SecretString::from(token.trim()));
+                origin.credentials = Some("a token file");
+            }
             // As kubectl: a token in the file itself serves as well.
             Err(_) if user.token.is_some() => {}
             Err(error) => {
@@ -222,6 +254,7 @@ async fn complete(mut config: Config, place: &str, output: &Output) -> Result<Co
         && user.username.is_none()
         && !has_identity
     {
+        origin.credentials = Some("a credential plugin");
         let credentials = plugin::run(&exec).await?;
         user.token = credentials.token;
         if let Some((certificate, key)) = credentials.identity {
@@ -264,7 +297,7 @@ users:
         let output = Output::new(0).unwrap();
         let kubeconfig = Kubeconfig::from_yaml(text).unwrap();
         let config = from_kubeconfig(kubeconfig, selection, "F".to_owned(), &output).await?;
-        complete(config, "F", &output).await
+        complete(config, "F", &output, &mut Origin::default()).await
     }
 
     fn named(context: &str) -> Selection {
@@ -335,7 +368,9 @@ users:
         let fault = async |server: &str| {
             let config = Config::new(server.parse().unwrap());
             let output = Output::new(0).unwrap();
-            let failure = complete(config, "F", &output).await.err()?;
+            let failure = complete(config, "F", &output, &mut Origin::default())
+                .await
+                .err()?;
             assert_eq!(failure.exit, Exit::Usage);
             Some(failure.to_string())
         };

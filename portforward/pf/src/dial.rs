@@ -36,11 +36,27 @@ pub(crate) enum Wire {
     Tls(Box<TlsStream<BufReader<TcpStream>>>),
 }
 
+/// What a dial has come to.
+pub(crate) enum Dialled {
+    /// Names are looked up; TCP begins.
+    Address,
+    Tcp(SocketAddr),
+    Tls,
+}
+
 /// Connects to the server of the configuration.
 ///
 /// # Errors
 /// Exit code 1, or 2 for a configuration that cannot be used.
 pub(crate) async fn connect(config: &Config) -> Result<Wire, Failure> {
+    connect_telling(config, &mut |_| {}).await
+}
+
+/// As [`connect`]; `tell` hears of each step when it is done.
+pub(crate) async fn connect_telling(
+    config: &Config,
+    tell: &mut (dyn FnMut(Dialled) + Send),
+) -> Result<Wire, Failure> {
     let url = api::url_of(config);
     let fail = |text: String| {
         let text = format!("error upgrading connection: {text}");
@@ -65,7 +81,7 @@ pub(crate) async fn connect(config: &Config) -> Result<Wire, Failure> {
             ));
         }
     };
-    let tcp = match timeout_at(deadline, tcp(config, tls.is_some())).await {
+    let tcp = match timeout_at(deadline, tcp(config, tls.is_some(), tell)).await {
         Ok(tcp) => tcp.map_err(|error| fail(error.to_string()))?,
         Err(_) => return Err(late("connecting")),
     };
@@ -74,7 +90,10 @@ pub(crate) async fn connect(config: &Config) -> Result<Wire, Failure> {
     };
     let tcp = BufReader::with_capacity(READ_BUFFER, tcp);
     match timeout_at(deadline, connector.connect(name, tcp)).await {
-        Ok(Ok(stream)) => Ok(Wire::Tls(Box::new(stream))),
+        Ok(Ok(stream)) => {
+            tell(Dialled::Tls);
+            Ok(Wire::Tls(Box::new(stream)))
+        }
         Ok(Err(error)) => Err(fail(format!("tls: {error}"))
             .advise("check the certificate-authority and tls-server-name of the cluster entry")),
         Err(_) => Err(late("the TLS handshake")),
@@ -87,11 +106,7 @@ fn tls(config: &Config, url: &str) -> Result<(TlsConnector, ServerName<'static>)
         .map_err(|error| api::unusable(url, &error))?;
     // HTTP/2 has no upgrade.
     client.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let name = config
-        .tls_server_name
-        .as_deref()
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| proxy::host(&config.cluster_url));
+    let name = server_name(config);
     let name = ServerName::try_from(name.to_owned()).map_err(|_| {
         let text = format!(
             "{} is no name for a server certificate",
@@ -102,19 +117,34 @@ fn tls(config: &Config, url: &str) -> Result<(TlsConnector, ServerName<'static>)
     Ok((TlsConnector::from(Arc::new(client)), name))
 }
 
+/// The name that the server's certificate must carry.
+pub(crate) fn server_name(config: &Config) -> &str {
+    config
+        .tls_server_name
+        .as_deref()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| proxy::host(&config.cluster_url))
+}
+
 /// Tries all addresses of the host in turn.
-async fn tcp(config: &Config, tls: bool) -> io::Result<TcpStream> {
+async fn tcp(
+    config: &Config,
+    tls: bool,
+    tell: &mut (dyn FnMut(Dialled) + Send),
+) -> io::Result<TcpStream> {
     let host = proxy::host(&config.cluster_url);
     let port = config
         .cluster_url
         .port_u16()
         .unwrap_or(if tls { 443 } else { 80 });
     let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
+    tell(Dialled::Address);
     let mut last = io::Error::new(io::ErrorKind::NotFound, format!("no address for {host}"));
     for address in addresses {
         match TcpStream::connect(address).await {
             Ok(stream) => {
                 tune(&stream)?;
+                tell(Dialled::Tcp(address));
                 return Ok(stream);
             }
             Err(error) => {

@@ -50,7 +50,12 @@ where
     })
 }
 
-fn explain(error: &UpgradeError, config: &Config, namespace: &str, pod: &str) -> Failure {
+pub(crate) fn explain(
+    error: &UpgradeError,
+    config: &Config,
+    namespace: &str,
+    pod: &str,
+) -> Failure {
     let server = Hop::ApiServer(api::url_of(config));
     let node = Hop::Node(format!("pod/{pod} in namespace {namespace}"));
     let text = portforward::escape::text(&format!("error upgrading connection: {error}"));

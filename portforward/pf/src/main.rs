@@ -11,6 +11,7 @@ mod duration;
 mod embedded;
 mod establish;
 mod exit;
+mod explain;
 mod forward;
 mod holder;
 mod kubeconfig;
@@ -52,8 +53,15 @@ fn main() -> ExitCode {
     exit.into()
 }
 
-fn start(cli: cli::Cli, output: &Output) -> Result<(), Failure> {
+fn start(mut cli: cli::Cli, output: &Output) -> Result<(), Failure> {
+    if let Some(request) = cli.explain()? {
+        return on_runtime(explain::run(request, output));
+    }
     let request = cli.check()?;
+    on_runtime(run::run(request, output))
+}
+
+fn on_runtime(run: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     // Fails only if there is one already.
     drop(rustls::crypto::ring::default_provider().install_default());
     // One thread moves bytes faster than two that hand them to each other.
@@ -64,7 +72,7 @@ fn start(cli: cli::Cli, output: &Output) -> Result<(), Failure> {
             let text = format!("cannot start: {error}");
             Failure::new(Exit::General, Hop::Local, text)
         })?;
-    let result = runtime.block_on(run::run(request, output));
+    let result = runtime.block_on(run);
     // A name lookup may still hang.
     runtime.shutdown_background();
     result

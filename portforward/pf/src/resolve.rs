@@ -26,6 +26,8 @@ use tokio::time::{Instant, timeout_at};
 pub(crate) struct Resolved {
     pub(crate) pod: String,
     pub(crate) forwards: Vec<Forward>,
+    /// The pod as the API server showed it.
+    pub(crate) object: Pod,
 }
 
 /// Asks the API server. Without any pod waits for one, at most for `patience`; a pod that is there
@@ -133,6 +135,7 @@ pub(crate) async fn resolve(
     Ok(Resolved {
         pod: name,
         forwards,
+        object: pod,
     })
 }
 

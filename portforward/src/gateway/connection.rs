@@ -6,6 +6,7 @@ use super::rest::{self, Query};
 use super::route::{NoRoute, Route};
 use super::{Shared, watch};
 use crate::http1::{ReadError, RequestHead, read_request_head};
+use crate::observe::{self, Event, Watch};
 use crate::server::admit::Place;
 use crate::server::answer::{Answer, finish};
 use crate::server::listen::Accepted;
@@ -37,10 +38,12 @@ pub(super) async fn serve_requests<T: Leg>(
     subject: Option<Subject>,
     place: Place<IpAddr>,
 ) {
+    let watch = Watch::new(shared.observer.as_ref(), observe::Place::Gateway);
     Client {
         shared,
         peer,
         subject,
+        watch,
     }
     .serve(io, place)
     .await;
@@ -50,6 +53,7 @@ struct Client {
     shared: Arc<Shared>,
     peer: SocketAddr,
     subject: Option<Subject>,
+    watch: Watch,
 }
 
 /// What becomes of the connection after a request.
@@ -88,7 +92,7 @@ impl Client {
                 Ok(Next::Close) => return finish(&mut io).await,
                 Ok(Next::Gone) | Err(_) => return,
                 Ok(Next::Forward(forwarding)) => {
-                    return forward::serve(&self.shared, io, buf, *forwarding).await;
+                    return forward::serve(&self.shared, &self.watch, io, buf, *forwarding).await;
                 }
             }
         }
@@ -106,6 +110,10 @@ impl Client {
         buf: &mut BytesMut,
         head: RequestHead,
     ) -> io::Result<Next> {
+        self.watch.tell(|| Event::Request {
+            method: head.method.clone(),
+            path: head.path().to_owned(),
+        });
         let wish = negotiate::wish(&head.fields);
         let closes = head
             .fields
@@ -118,6 +126,9 @@ impl Client {
         let place = match self.place(&head) {
             Ok(place) => place,
             Err(status) => {
+                self.watch.tell(|| Event::Refused {
+                    status: status.code,
+                });
                 return answer(io, Answer::status(&status), last || status.code == 401).await;
             }
         };
@@ -125,7 +136,12 @@ impl Client {
         if let Route::Forward { namespace, pod } = &route {
             return match self.forwarding(&head, wish, user, namespace, pod) {
                 Ok(forwarding) => Ok(Next::Forward(Box::new(forwarding))),
-                Err(refusal) => answer(io, refusal, last).await,
+                Err(refusal) => {
+                    self.watch.tell(|| Event::Refused {
+                        status: refusal.code(),
+                    });
+                    answer(io, refusal, last).await
+                }
             };
         }
         if head.method != "GET" {
@@ -168,6 +184,9 @@ impl Client {
             .users
             .identify(self.subject.as_ref(), &head.fields)
             .ok_or_else(Status::unauthorized)?;
+        self.watch.tell(|| Event::Authenticated {
+            user: user.name.clone(),
+        });
         let route = route.map_err(|reason| match reason {
             NoRoute::Unknown => Status::no_such_path(),
             NoRoute::BadName => Status::bad_request("invalid namespace or name"),
@@ -211,6 +230,7 @@ impl Client {
             if !self.shared.users.may(&user, &access) {
                 return Err(Status::forbidden(&access, &user.name));
             }
+            self.watch.tell(|| Event::Authorised);
         }
         Ok(Request { user, route })
     }

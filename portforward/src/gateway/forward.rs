@@ -9,6 +9,7 @@ use crate::http1::{
     EncodeError, Fields, ReadError, RequestHead, ResponseHead, Version, read_body,
     read_response_head,
 };
+use crate::observe::{Event, Watch};
 use crate::server::admit::Place;
 use crate::server::answer::{Answer, finish, write};
 use crate::status::Status;
@@ -29,6 +30,7 @@ pub(super) struct Forwarding {
 /// Carries a forwarding to its end. `early` is what the client sent behind its request.
 pub(super) async fn serve<T: Leg>(
     shared: &Shared,
+    watch: &Watch,
     mut io: T,
     mut early: BytesMut,
     forwarding: Forwarding,
@@ -38,7 +40,7 @@ pub(super) async fn serve<T: Leg>(
         request,
         session,
     } = forwarding;
-    let opening = open(shared, &node, &request);
+    let opening = open(shared, watch, &node, &request);
     let opened = tokio::select! {
         opened = opening => opened,
         () = client_gone(&mut io, &mut early, shared.config.early) => return,
@@ -51,13 +53,16 @@ pub(super) async fn serve<T: Leg>(
         }) => {
             let mut first = BytesMut::from(&answer.as_received()[..]);
             first.unsplit(behind);
-            relay::run(io, backend, early, first).await;
+            relay::run(io, backend, early, first, watch).await;
             drop(session);
             return;
         }
         Err(refusal) => refusal,
     };
     drop(session);
+    watch.tell(|| Event::Refused {
+        status: refusal.code(),
+    });
     if refusal.write(&mut io, true).await.is_ok() {
         finish(&mut io).await;
     }
@@ -73,19 +78,33 @@ struct Opened {
 
 /// Asks the node; every refusal comes with its answer to the client, and ends the connection to
 /// the node (T13).
-async fn open(shared: &Shared, node: &str, request: &RequestHead) -> Result<Opened, Answer> {
+async fn open(
+    shared: &Shared,
+    watch: &Watch,
+    node: &str,
+    request: &RequestHead,
+) -> Result<Opened, Answer> {
     let fail = |status: Status| Answer::status(&status);
     let config = &shared.config;
     let bytes = request.encode().map_err(|e| fail(Status::sending(&e)))?;
+    watch.tell(|| Event::Dialling);
     let mut backend = match timeout(config.dial, shared.backend.connect(node)).await {
         Ok(Ok(backend)) => backend,
         Ok(Err(error)) => {
-            return Err(fail(Status::dialing(&crate::escape::line(
-                &error.to_string(),
-            ))));
+            let cause = error.to_string();
+            let text = crate::escape::line(&cause);
+            watch.tell(|| Event::DialFailed { cause });
+            return Err(fail(Status::dialing(&text)));
         }
-        Err(_) => return Err(fail(Status::dialing(&"i/o timeout"))),
+        Err(_) => {
+            let cause = "i/o timeout";
+            watch.tell(|| Event::DialFailed {
+                cause: cause.to_owned(),
+            });
+            return Err(fail(Status::dialing(&cause)));
+        }
     };
+    watch.tell(|| Event::Dialled);
     // Unless it ends well, it ends with a reset.
     backend.reset_on_drop(true);
     let deadline = config.head.deadline();
@@ -105,6 +124,9 @@ async fn open(shared: &Shared, node: &str, request: &RequestHead) -> Result<Open
             ))));
         }
     };
+    watch.tell(|| Event::Answered {
+        status: answer.status,
+    });
     match answer.status {
         101 if agrees(&answer) => Ok(Opened {
             answer,

@@ -4,6 +4,7 @@
 //! able to tell a session that ended from one that was cut (T35).
 
 use super::backend::Leg;
+use crate::observe::{Event, Watch, Way};
 use crate::server::answer::finish;
 use bytes::BytesMut;
 use std::io;
@@ -34,15 +35,30 @@ pub(super) async fn run<C: Leg, B: Leg>(
     backend: B,
     mut to_backend: BytesMut,
     mut to_client: BytesMut,
+    watch: &Watch,
 ) {
     // Whatever ends this, even a drop, ends both with a reset; only a clean end takes it back.
     client.reset_on_drop(true);
     backend.reset_on_drop(true);
+    // The answer to the upgrade is none of the session's bytes.
+    let (mut up_bytes, mut down_bytes) = (0, 0);
     let (mut client_read, mut client_write) = split(client);
     let (mut backend_read, mut backend_write) = split(backend);
     let (from_client, from_backend) = {
-        let up = copy(&mut client_read, &mut backend_write, &mut to_backend);
-        let down = copy(&mut backend_read, &mut client_write, &mut to_client);
+        let up = copy(
+            &mut client_read,
+            &mut backend_write,
+            &mut to_backend,
+            (watch, Way::ToPod),
+            &mut up_bytes,
+        );
+        let down = copy(
+            &mut backend_read,
+            &mut client_write,
+            &mut to_client,
+            (watch, Way::ToClient),
+            &mut down_bytes,
+        );
         tokio::pin!(up, down);
         tokio::select! {
             end = &mut up => match end {
@@ -55,6 +71,14 @@ pub(super) async fn run<C: Leg, B: Leg>(
     };
     let mut client = client_read.unsplit(client_write);
     let mut backend = backend_read.unsplit(backend_write);
+    watch.tell(|| Event::Ended {
+        to_pod: up_bytes,
+        to_client: down_bytes,
+        failure: match (&from_client, &from_backend) {
+            (_, Some(End::Clean)) | (Some(End::Clean), _) => None,
+            _ => Some("a connection broke".to_owned()),
+        },
+    });
     match (from_client, from_backend) {
         (_, Some(End::Clean)) => {
             drop(backend);
@@ -76,6 +100,8 @@ async fn copy<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     reader: &mut R,
     writer: &mut W,
     buf: &mut BytesMut,
+    (watch, way): (&Watch, Way),
+    bytes: &mut u64,
 ) -> End {
     let mut size = SMALL;
     loop {
@@ -95,7 +121,12 @@ async fn copy<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         }
         match reader.read_buf(buf).await {
             Ok(0) => return End::Clean,
-            Ok(_) => {}
+            Ok(n) => {
+                if *bytes == 0 {
+                    watch.tell(|| Event::FirstBytes { way });
+                }
+                *bytes = bytes.saturating_add(u64::try_from(n).unwrap_or(u64::MAX));
+            }
             Err(_) => return End::ReadFailed,
         }
     }

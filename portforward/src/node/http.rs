@@ -6,6 +6,7 @@ mod tests;
 
 use super::PodRef;
 use crate::http1::{Fields, HeadLimits, ReadError, RequestHead, ResponseHead, read_request_head};
+use crate::observe::{self, Event, Observer, Watch};
 use crate::server::admit::{Counter, Place};
 use crate::server::answer::{Answer, finish, invalid, push_date, write};
 use crate::server::listen::{self, Accepted};
@@ -101,6 +102,7 @@ pub struct Front {
     pods: Arc<dyn Pods>,
     sessions: Arc<Counter<()>>,
     accepts: Arc<AcceptCounts>,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl fmt::Debug for Front {
@@ -121,7 +123,15 @@ impl Front {
             pods,
             sessions,
             accepts: Arc::default(),
+            observer: None,
         }
+    }
+
+    /// The same with somebody who watches.
+    #[must_use]
+    pub fn with_observer(mut self, observer: Option<Arc<dyn Observer>>) -> Self {
+        self.observer = observer;
+        self
     }
 
     /// Serves for ever; `tls` must require client certificates
@@ -178,11 +188,13 @@ impl Front {
         buf: &mut BytesMut,
         client: Option<&str>,
     ) -> io::Result<Option<(PodRef, Place<()>)>> {
+        let watch = Watch::new(self.observer.as_ref(), observe::Place::Front);
         // Before anything is read: who is not known is not listened to.
         let refusal = if client.is_some_and(|name| self.config.clients.contains(name)) {
             match read_request_head(io, buf, &self.config.head, self.config.head.deadline()).await {
-                Ok(head) => match self.look_up(&head) {
+                Ok(head) => match self.look_up(&head, &watch) {
                     Ok(agreed) => {
+                        watch.tell(|| Event::Answered { status: 101 });
                         write(io, &accepted()?).await?;
                         return Ok(Some(agreed));
                     }
@@ -194,13 +206,20 @@ impl Front {
         } else {
             Answer::text(401, "Unauthorized")
         };
+        watch.tell(|| Event::Refused {
+            status: refusal.code(),
+        });
         refusal.write(io, true).await?;
         finish(io).await;
         Ok(None)
     }
 
     /// Which pod, in the order and words of kubelet and runtime.
-    fn look_up(&self, head: &RequestHead) -> Result<(PodRef, Place<()>), Answer> {
+    fn look_up(&self, head: &RequestHead, watch: &Watch) -> Result<(PodRef, Place<()>), Answer> {
+        watch.tell(|| Event::Request {
+            method: head.method.clone(),
+            path: head.path().to_owned(),
+        });
         let parts: Vec<&str> = head.path().split('/').collect();
         let (namespace, name, uid) = match *parts.as_slice() {
             ["", "portForward", namespace, name] => (namespace, name, None),

@@ -6,6 +6,7 @@
 
 use super::{Dial, PodRef};
 use crate::copy::{DownEnd, Relay, UpEnd};
+use crate::observe::{self, Event, Observer, Watch, Way};
 use crate::pair::{Added, Label, Lone, Pairing, StreamType};
 use crate::session::{self, Config, Session, Stream};
 use crate::socket::Socket;
@@ -43,12 +44,33 @@ pub async fn serve<T>(io: T, early: BytesMut, pod: PodRef, dialer: Arc<dyn Dial>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    serve_observed(io, early, pod, dialer, None).await;
+}
+
+/// As [`serve`], with somebody who watches.
+///
+/// # Cancel safety
+/// As [`serve`].
+pub async fn serve_observed<T>(
+    io: T,
+    early: BytesMut,
+    pod: PodRef,
+    dialer: Arc<dyn Dial>,
+    observer: Option<Arc<dyn Observer>>,
+) where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let (session, driver) = session::server(io, early, Config::default());
-    tokio::join!(driver, serve_pairs(session, pod, dialer));
+    tokio::join!(driver, serve_pairs(session, pod, dialer, observer));
 }
 
 /// Accepts streams until the session is over, then waits for what it started.
-async fn serve_pairs(session: Session, pod: PodRef, dialer: Arc<dyn Dial>) {
+async fn serve_pairs(
+    session: Session,
+    pod: PodRef,
+    dialer: Arc<dyn Dial>,
+    observer: Option<Arc<dyn Observer>>,
+) {
     let mut pairing = Pairing::new(PAIR_TIMEOUT, UNPAIRED);
     let mut tasks = JoinSet::new();
     loop {
@@ -84,9 +106,12 @@ async fn serve_pairs(session: Session, pod: PodRef, dialer: Arc<dyn Dial>) {
                 error.reset(RstStatus::REFUSED_STREAM);
             }
             Added::Pair { port, data, error } => {
+                let watch = Watch::new(observer.as_ref(), observe::Place::Session);
+                watch.tell(|| Event::Paired { port });
                 let target = Target {
                     pod: pod.clone(),
                     port,
+                    watch,
                 };
                 tasks.spawn(forward(data, error, target, Arc::clone(&dialer)));
             }
@@ -120,17 +145,19 @@ async fn expire(lone: Lone<Stream>) {
 struct Target {
     pod: PodRef,
     port: u16,
+    watch: Watch,
 }
 
 /// One pair: dial, copy, verdict.
 async fn forward(mut data: Stream, mut error: Stream, target: Target, dialer: Arc<dyn Dial>) {
-    let Target { pod, port } = target;
+    let Target { pod, port, watch } = target;
     let failed = |cause: &str| {
         format!(
             "error forwarding port {port} to pod {}, uid {}: {cause}",
             pod.name, pod.uid
         )
     };
+    watch.tell(|| Event::Dialling);
     let dialled = tokio::select! {
         dialled = timeout(DIAL_TIMEOUT, dialer.dial(&pod, port)) => dialled,
         // Nobody waits for it any more.
@@ -138,20 +165,24 @@ async fn forward(mut data: Stream, mut error: Stream, target: Target, dialer: Ar
     };
     let socket = match dialled {
         Ok(Ok(socket)) => socket,
-        Ok(Err(e)) => return fail(data, error, &failed(&e.to_string())).await,
+        Ok(Err(e)) => {
+            let cause = e.to_string();
+            let text = failed(&cause);
+            watch.tell(|| Event::DialFailed { cause });
+            return fail(data, error, &text).await;
+        }
         Err(_) => {
             let seconds = DIAL_TIMEOUT.as_secs();
-            return fail(
-                data,
-                error,
-                &failed(&format!("no answer from the port within {seconds} s")),
-            )
-            .await;
+            let cause = format!("no answer from the port within {seconds} s");
+            let text = failed(&cause);
+            watch.tell(|| Event::DialFailed { cause });
+            return fail(data, error, &text).await;
         }
     };
+    watch.tell(|| Event::Dialled);
     // Small answers must not wait for more.
     drop(socket.set_nodelay(true));
-    match Carried::new(socket, data).run().await {
+    match Carried::new(socket, data, watch).run().await {
         Ok(()) => end_error(&mut error).await,
         Err((data, cause)) => fail(data, error, &failed(&cause)).await,
     }
@@ -188,64 +219,103 @@ struct Carried {
     relay: Relay<TcpStream>,
     up_over: bool,
     down_over: bool,
+    watch: Watch,
+    /// First bytes told, of the pod's and of the client's.
+    told: (bool, bool),
 }
 
 impl Carried {
-    fn new(socket: TcpStream, data: Stream) -> Self {
+    fn new(socket: TcpStream, data: Stream, watch: Watch) -> Self {
         Self {
             relay: Relay::new(socket, data),
             up_over: false,
             down_over: false,
+            watch,
+            told: (false, false),
         }
+    }
+
+    fn tell_first_bytes(&mut self) {
+        if self.relay.up > 0 && !self.told.0 {
+            self.told.0 = true;
+            let way = Way::ToClient;
+            self.watch.tell(|| Event::FirstBytes { way });
+        }
+        if self.relay.down > 0 && !self.told.1 {
+            self.told.1 = true;
+            let way = Way::ToPod;
+            self.watch.tell(|| Event::FirstBytes { way });
+        }
+    }
+
+    fn tell_end(&self, failure: Option<&str>) {
+        self.watch.tell(|| Event::Ended {
+            to_pod: self.relay.down,
+            to_client: self.relay.up,
+            failure: failure.map(str::to_owned),
+        });
     }
 
     /// Both ends of file passed on: `Ok`. A pod socket that failed: the data stream and the cause.
     /// A client that reset or vanished: `Ok`, after the pod socket was reset.
     async fn run(mut self) -> Result<(), (Stream, String)> {
         while !(self.up_over && self.down_over) {
-            match self.step().await {
-                Step::Up(UpEnd::Eof) => self.up_over = true,
+            let cause = match self.step().await {
+                Step::Up(UpEnd::Eof) => {
+                    self.up_over = true;
+                    self.watch.tell(|| Event::EndOfFile { way: Way::ToClient });
+                    continue;
+                }
                 Step::Down(DownEnd::Fin) => {
                     self.down_over = true;
-                    if let Err(e) =
-                        poll_fn(|cx| Pin::new(&mut self.relay.socket).poll_shutdown(cx)).await
-                        && e.kind() != io::ErrorKind::NotConnected
-                    {
-                        return Err((self.relay.data, format!("shutdown: {e}")));
+                    self.watch.tell(|| Event::EndOfFile { way: Way::ToPod });
+                    match poll_fn(|cx| Pin::new(&mut self.relay.socket).poll_shutdown(cx)).await {
+                        Err(e) if e.kind() != io::ErrorKind::NotConnected => {
+                            format!("shutdown: {e}")
+                        }
+                        _ => continue,
                     }
                 }
-                Step::Up(UpEnd::Socket(e)) => {
-                    return Err((self.relay.data, format!("read from the pod: {e}")));
-                }
+                Step::Up(UpEnd::Socket(e)) => format!("read from the pod: {e}"),
                 Step::Down(DownEnd::Socket(e)) => {
                     // What the pod said before it stopped reading is still to be passed on.
                     if !self.up_over {
                         drop(timeout(LAST_WORDS, poll_fn(|cx| self.relay.poll_up(cx))).await);
                     }
-                    return Err((self.relay.data, format!("write to the pod: {e}")));
+                    format!("write to the pod: {e}")
                 }
                 end @ (Step::Up(UpEnd::Stream) | Step::Down(DownEnd::Stream(_)) | Step::Failed) => {
                     // What arrived before is offered to the pod, for a moment.
                     if !self.down_over && !matches!(end, Step::Down(_)) {
                         drop(timeout(LAST_WORDS, poll_fn(|cx| self.relay.poll_down(cx))).await);
                     }
+                    self.tell_end(Some("the client reset the stream or is gone"));
                     let Relay { socket, data, .. } = self.relay;
                     drop(data);
                     socket.abort().await;
                     return Ok(());
                 }
-            }
+            };
+            self.tell_end(Some(&cause));
+            return Err((self.relay.data, cause));
         }
+        self.tell_end(None);
         self.relay.release();
         Ok(())
     }
 
     async fn step(&mut self) -> Step {
         poll_fn(|cx| {
-            if let Poll::Ready(end) = self.relay.poll_down(cx) {
+            let down = self.relay.poll_down(cx);
+            let up = match &down {
+                Poll::Ready(_) => Poll::Pending,
+                Poll::Pending => self.relay.poll_up(cx),
+            };
+            self.tell_first_bytes();
+            if let Poll::Ready(end) = down {
                 return Poll::Ready(Step::Down(end));
             }
-            if let Poll::Ready(end) = self.relay.poll_up(cx) {
+            if let Poll::Ready(end) = up {
                 return Poll::Ready(Step::Up(end));
             }
             // Also seen while the pod reads nothing and says nothing.

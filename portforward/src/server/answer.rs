@@ -72,6 +72,11 @@ impl Answer {
         }
     }
 
+    /// The HTTP status.
+    pub(crate) const fn code(&self) -> u16 {
+        self.head.status
+    }
+
     /// The same with one field more, a constant.
     pub(crate) fn with(mut self, name: &'static str, value: &'static str) -> Self {
         self.head.fields.push_static(name, value);

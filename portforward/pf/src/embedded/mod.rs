@@ -16,6 +16,7 @@ use pki::Pki;
 use pods::DemoPods;
 use portforward::gateway::{self, Gateway, Kind, Rule, Store, TlsBackend, Users};
 use portforward::node::{self, Dial, Front, FrontConfig, NodeRefusal, PodRef, Pods};
+use portforward::observe::Observer;
 use rustls::pki_types::ServerName;
 use std::io;
 use std::net::Ipv4Addr;
@@ -39,6 +40,13 @@ pub(crate) struct Embedded {
 
 /// Starts a cluster.
 pub(crate) async fn start() -> anyhow::Result<Embedded> {
+    start_observed(None).await
+}
+
+/// Starts a cluster whose gateway and node somebody watches.
+pub(crate) async fn start_observed(
+    observer: Option<Arc<dyn Observer>>,
+) -> anyhow::Result<Embedded> {
     let pki = Pki::new().context("making certificates")?;
     let store = Arc::new(Store::new());
     for object in objects::objects() {
@@ -54,12 +62,14 @@ pub(crate) async fn start() -> anyhow::Result<Embedded> {
     let front = Front::new(
         FrontConfig::new(pki::GATEWAY),
         Arc::new(OnNode(Arc::clone(&store))),
-    );
+    )
+    .with_observer(observer.clone());
     let node_tls = pki.node_server()?;
+    let of_sessions = observer.clone();
     servers.spawn(async move {
         let session = move |io, early, pod| {
             let dialer: Arc<dyn Dial> = demo.clone();
-            node::serve(io, early, pod, dialer)
+            node::serve_observed(io, early, pod, dialer, of_sessions.clone())
         };
         front.serve(node, node_tls, session).await;
     });
@@ -91,7 +101,13 @@ pub(crate) async fn start() -> anyhow::Result<Embedded> {
         .allow("admin", Rule::look_up())
         .allow("admin", Rule::forward());
     users.allow("viewer", Rule::look_up());
-    let gateway = Gateway::new(gateway::Config::default(), users, store, Arc::new(backend));
+    let gateway = Gateway::observed(
+        gateway::Config::default(),
+        users,
+        store,
+        Arc::new(backend),
+        observer,
+    );
     let gateway_tls = pki.gateway_server()?;
     servers.spawn(async move { gateway.serve(listener, gateway_tls).await });
 
