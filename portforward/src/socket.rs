@@ -10,6 +10,22 @@ use tokio::net::TcpStream;
 /// rule).
 const DELIVER: Duration = Duration::from_secs(1);
 
+/// Makes the kernel ask an idle peer for a sign of life, so that one that vanished shows within
+/// half a minute. No TCP user timeout: it would also end the connection to a living peer that does
+/// not read for that long (a pod in a debugger). With bytes on their way the kernel asks nothing;
+/// there the session's own deadlines decide.
+///
+/// # Errors
+/// The socket is broken.
+pub fn keepalive(stream: &TcpStream) -> io::Result<()> {
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(15))
+        .with_interval(Duration::from_secs(5));
+    #[cfg(not(windows))]
+    let keepalive = keepalive.with_retries(3);
+    socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
 /// A byte stream that can also end abnormally.
 pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send {
     /// Ready when reading would not block, so that idle connections hold no buffer. May be ready
@@ -24,7 +40,8 @@ pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send {
     fn set_abrupt(&mut self, on: bool);
 
     /// Ends the connection so that its peer reads an error, not an end of file (T35), after it
-    /// was given up to a second to take what was written.
+    /// was given up to a second to take what was written (where the kernel can tell: Linux and
+    /// Android; elsewhere at once).
     fn abort(self) -> impl Future<Output = ()> + Send;
 }
 

@@ -1,7 +1,7 @@
 //! The WebSocket side of the Kubernetes streaming protocols, without IO: what is negotiated.
 //!
-//! Now: the subprotocol names and the accept key, which the gateway needs to answer a WebSocket
-//! request with the right refusal. Framing (RFC 6455), channels and the tunnel follow.
+//! Now: the subprotocol names and the accept key. Framing (RFC 6455), channels and the tunnel follow,
+//! and with them the first user of this crate.
 
 mod handshake;
 mod subprotocol;

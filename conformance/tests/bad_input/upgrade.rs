@@ -32,9 +32,20 @@ fn switching(fields: &[&str]) -> Vec<u8> {
 }
 
 /// Bytes behind a right 101.
-fn spdy_row(name: &'static str, bytes: &[u8]) -> Row {
-    Row::new(name, 1, &["error: lost connection to pod"])
+/// Ends by closing: the reason is how it closed.
+fn ended(name: &'static str, bytes: &[u8], why: &'static str) -> Row {
+    Row::new(name, 1, &["error: lost connection to pod", why])
         .upgrade(Play::Close(Play::upgraded(bytes)))
+}
+
+/// Stays open behind what is wrong: the reason can only be the bytes themselves.
+fn broken(name: &'static str, bytes: &[u8], why: &'static str) -> Row {
+    Row::new(
+        name,
+        1,
+        &["error: lost connection to pod", "broke the protocol", why],
+    )
+    .upgrade(Play::Hold(Play::upgraded(bytes)))
 }
 
 /// A head of 4 or more fields, cut short where the name says.
@@ -336,42 +347,61 @@ fn after() -> Vec<Row> {
     let ping = [0x80, 3, 0, 6, 0, 0, 0, 4, 0, 0, 0, 2];
     let goaway = [0x80, 3, 0, 7, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0];
     vec![
-        spdy_row("closes behind the 101", &[]),
-        spdy_row("closes within a frame", &ping[..7]),
-        spdy_row("closes behind a frame", &ping),
-        spdy_row("GOAWAY", &goaway),
-        spdy_row("text", b"HTTP/1.1 400 Bad Request\r\n\r\n"),
-        spdy_row(
+        ended(
+            "closes behind the 101",
+            &[],
+            "the peer closed the connection",
+        ),
+        ended("closes within a frame", &ping[..7], "cut inside a frame"),
+        ended(
+            "closes behind a frame",
+            &ping,
+            "the peer closed the connection",
+        ),
+        ended("GOAWAY", &goaway, "GOAWAY OK, last stream 0"),
+        ended(
+            "text",
+            b"HTTP/1.1 400 Bad Request\r\n\r\n",
+            "cut inside a frame",
+        ),
+        ended(
             "another SPDY version",
             &[0x80, 2, 0, 6, 0, 0, 0, 4, 0, 0, 0, 2],
+            "the peer closed the connection",
         ),
-        spdy_row(
+        broken(
             "PING of 5 bytes",
             &[0x80, 3, 0, 6, 0, 0, 0, 5, 0, 0, 0, 2, 0],
+            "PING of 5 bytes: wrong length (frame at byte 0)",
         ),
-        spdy_row(
+        broken(
             "SYN_STREAM that does not inflate",
             &[
                 0x80, 3, 0, 1, 0, 0, 0, 14, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff,
             ],
+            "header block does not inflate",
         ),
-        spdy_row(
+        broken(
             "SYN_REPLY to nothing, that does not inflate",
             &[
                 0x80, 3, 0, 2, 0, 0, 0, 8, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff,
             ],
+            "header block does not inflate",
         ),
-        spdy_row(
+        broken(
             "SETTINGS that count wrongly",
             &[0x80, 3, 0, 4, 0, 0, 0, 4, 0x7f, 0xff, 0xff, 0xff],
+            "SETTINGS of 4 bytes: wrong length",
         ),
-        spdy_row(
+        broken(
             "control frame of 16 MiB",
             &[0x80, 3, 0, 4, 0, 0xff, 0xff, 0xff, 0, 0, 0, 1],
+            "more than the 4096 allowed",
         ),
-        spdy_row(
+        broken(
             "RST_STREAM of status 0",
             &[0x80, 3, 0, 3, 0, 0, 0, 8, 0, 0, 0, 1, 0, 0, 0, 0],
+            "RST_STREAM with status 0",
         ),
     ]
 }

@@ -9,15 +9,15 @@ use crate::proxy;
 use http::{HeaderMap, Request, Response, header};
 use kube::Config;
 use kube::client::{Body, ConfigExt as _};
+use portforward::socket::keepalive;
 use rustls::pki_types::ServerName;
-use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::BufReader;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower::{Layer as _, ServiceExt as _};
@@ -29,6 +29,8 @@ const READ_BUFFER: usize = 256 << 10;
 const CREDENTIALS: Duration = Duration::from_secs(30);
 /// For all of TCP and TLS.
 const DEADLINE: Duration = CONNECT;
+/// For one of several addresses, so that the next gets its turn.
+const PER_ADDRESS: Duration = Duration::from_secs(3);
 
 /// A connection to the API server, ready for a request head.
 pub(crate) enum Wire {
@@ -126,7 +128,7 @@ pub(crate) fn server_name(config: &Config) -> &str {
         .unwrap_or_else(|| proxy::host(&config.cluster_url))
 }
 
-/// Tries all addresses of the host in turn.
+/// Tries all addresses of the host in turn; one that does not answer leaves time for the next.
 async fn tcp(
     config: &Config,
     tls: bool,
@@ -139,11 +141,21 @@ async fn tcp(
         .unwrap_or(if tls { 443 } else { 80 });
     let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
     tell(Dialled::Address);
+    let patience = if addresses.len() > 1 {
+        PER_ADDRESS
+    } else {
+        DEADLINE
+    };
     let mut last = io::Error::new(io::ErrorKind::NotFound, format!("no address for {host}"));
     for address in addresses {
-        match TcpStream::connect(address).await {
+        let connected = match timeout(patience, TcpStream::connect(address)).await {
+            Ok(connected) => connected,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        };
+        match connected {
             Ok(stream) => {
-                tune(&stream)?;
+                stream.set_nodelay(true)?;
+                keepalive(&stream)?;
                 tell(Dialled::Tcp(address));
                 return Ok(stream);
             }
@@ -153,18 +165,6 @@ async fn tcp(
         }
     }
     Err(last)
-}
-
-/// A peer that is gone shows within half a minute. No TCP user timeout: it would also end the
-/// connection to a living peer that does not read for that long (a pod in a debugger).
-fn tune(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(15))
-        .with_interval(Duration::from_secs(5));
-    #[cfg(not(windows))]
-    let keepalive = keepalive.with_retries(3);
-    SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
 /// Path of a pod's port-forward request, behind the path of the server's URL.
@@ -212,7 +212,7 @@ pub(crate) async fn fields(config: &Config) -> Result<Vec<(String, Vec<u8>)>, Fa
         }
     };
     // An identity provider may have to be asked for a new token.
-    match tokio::time::timeout(CREDENTIALS, sent).await {
+    match timeout(CREDENTIALS, sent).await {
         Ok(sent) => drop(sent.map_err(|error| fail(error.to_string()))?),
         Err(_) => {
             return Err(fail(format!(

@@ -109,6 +109,7 @@ impl Backend for TlsBackend {
             })?;
             // Small frames must not wait for more.
             drop(tcp.set_nodelay(true));
+            drop(crate::socket::keepalive(&tcp));
             let tls = connector
                 .connect(name, tcp)
                 .await

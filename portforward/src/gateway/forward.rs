@@ -161,7 +161,7 @@ fn agrees(answer: &ResponseHead) -> bool {
 }
 
 /// Keeps what the client sends ahead, up to `limit`; beyond that it is left in the socket. Returns
-/// when the client is gone.
+/// when the connection has failed.
 async fn client_gone<T: Leg>(io: &mut T, early: &mut BytesMut, limit: usize) {
     loop {
         if early.len() >= limit {
@@ -173,8 +173,10 @@ async fn client_gone<T: Leg>(io: &mut T, early: &mut BytesMut, limit: usize) {
             early.reserve(1024);
         }
         match limited.read_buf(early).await {
-            Ok(0) | Err(_) => return,
+            // It will say no more, and may still wait for the answer.
+            Ok(0) => return std::future::pending().await,
             Ok(_) => {}
+            Err(_) => return,
         }
     }
 }

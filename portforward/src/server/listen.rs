@@ -1,6 +1,7 @@
 //! Accepting TLS connections within budgets (B24, T34).
 
 use super::admit::{AcceptLimits, Handshakes, Place};
+use crate::socket::keepalive;
 use rustls::ServerConfig;
 use std::net::IpAddr;
 #[cfg(feature = "gateway")]
@@ -72,8 +73,10 @@ pub(crate) async fn serve<F, Fut>(
         let handle = handle.clone();
         let counts = Arc::clone(&counts);
         tasks.spawn(async move {
-            // Small frames must not wait for more.
+            // Small frames must not wait for more, and peers that vanish must show. Both fail only on
+            // a broken socket, which shows soon enough.
             drop(tcp.set_nodelay(true));
+            drop(keepalive(&tcp));
             match timeout(limits.time, acceptor.accept(tcp)).await {
                 Ok(Ok(io)) => {
                     let accepted = Accepted {
