@@ -120,9 +120,7 @@ impl Measure {
         }
     }
 
-    /// What pf has to reach against `other`: the goals that pass (not the stretch goals) of the
-    /// measurements with the leanest client that can be built. Where two cores carry the whole
-    /// cluster, no client at all, however fast, gets throughput beyond about 1.5 (down) and 1.25 (up).
+    /// What pf has to reach against `other`. README.md says where these come from.
     pub(crate) fn goal(self, other: Client) -> Option<Goal> {
         use Goal::{AtLeast, AtMost};
         let goal = match (self, other) {
