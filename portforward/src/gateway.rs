@@ -1,8 +1,8 @@
 //! The gateway role: the API server's place between clients and nodes (PROTOCOL.md 2.3 to 2.6).
 //!
 //! Enough of an API server to look pods up and to forward to them: TLS, users by client
-//! certificate or bearer token, a small RBAC, read-only REST with watches over HTTP/1.1, and the
-//! upgrade-aware proxy to the node. It never parses what crosses it after the upgrade.
+//! certificate or bearer token, a small RBAC, read-only REST with watches over HTTP/1.1 and HTTP/2,
+//! and, over HTTP/1.1, the upgrade-aware proxy to the node. It never parses what crosses it after the upgrade.
 //!
 //! What it does more strictly than the real one, each for a reason in the threat list: one
 //! spelling per path (T18), `create` on `pods/portforward` whatever the method (T17), no bytes to
@@ -28,8 +28,10 @@ mod backend;
 mod connection;
 mod discovery;
 mod forward;
+mod http2;
 mod kinds;
 mod relay;
+mod request;
 mod rest;
 mod route;
 mod selector;
@@ -155,7 +157,8 @@ impl Gateway {
         }))
     }
 
-    /// Serves for ever.
+    /// Serves for ever, by HTTP/2 where `tls` offers it
+    /// ([`gateway_config`](crate::tls::gateway_config)) and the client wants it.
     ///
     /// # Cancel safety
     /// Dropping the future ends every connection; upgraded ones end with a TCP reset, so that

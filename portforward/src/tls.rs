@@ -1,5 +1,5 @@
-//! TLS for connections that are to be upgraded: HTTP/1.1 only, certificates always checked (T23,
-//! T40; PROTOCOL.md 2.1: an upgrade is not served over HTTP/2).
+//! TLS for connections that are to be upgraded: HTTP/1.1, certificates always checked (T23, T40;
+//! PROTOCOL.md 2.1: an upgrade is not served over HTTP/2, which is for a gateway's REST alone).
 
 mod subject;
 
@@ -12,8 +12,12 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig, ServerConnection};
 use std::fmt;
 use std::sync::Arc;
 
-/// The only protocol offered and accepted.
+/// The only protocol that can be upgraded; all that is offered unless it says otherwise.
 pub const ALPN: &[u8] = b"http/1.1";
+
+/// What a gateway serves objects by as well.
+#[cfg(feature = "gateway")]
+pub const ALPN_HTTP2: &[u8] = b"h2";
 
 /// A certificate chain and its key. `Debug` shows neither.
 pub struct Identity {
@@ -80,6 +84,18 @@ pub fn server_config(identity: Identity, clients: ClientAuth) -> Result<ServerCo
     };
     let mut config = builder.with_single_cert(identity.chain, identity.key)?;
     config.alpn_protocols = vec![ALPN.to_vec()];
+    Ok(config)
+}
+
+/// The TLS of a gateway whose clients may look objects up by HTTP/2 too: as [`server_config`], with
+/// ALPN `h2` before `http/1.1`.
+///
+/// # Errors
+/// The identity or the roots are not usable.
+#[cfg(feature = "gateway")]
+pub fn gateway_config(identity: Identity, clients: ClientAuth) -> Result<ServerConfig, TlsError> {
+    let mut config = server_config(identity, clients)?;
+    config.alpn_protocols = vec![ALPN_HTTP2.to_vec(), ALPN.to_vec()];
     Ok(config)
 }
 

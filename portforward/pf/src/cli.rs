@@ -5,9 +5,11 @@ use crate::duration;
 use crate::exit::Failure;
 use crate::explain;
 use crate::listen::{self, Address};
+use crate::serve::Serve;
 use crate::target::{Target, check_name};
 use clap::{Parser, Subcommand, ValueEnum};
 use portforward::ports::PortSpec;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,7 +26,8 @@ use std::time::Duration;
     name = "pf",
     version,
     override_usage = "pf [OPTIONS] TYPE/NAME [LOCAL:]REMOTE [[LOCAL:]REMOTE ...]\n       \
-                      pf explain [OPTIONS] TYPE/NAME PORT",
+                      pf explain [OPTIONS] TYPE/NAME PORT\n       \
+                      pf serve [OPTIONS]",
     disable_help_subcommand = true,
     after_long_help = AFTER_HELP,
     max_term_width = 100
@@ -130,6 +133,9 @@ Examples:
   # Local port 8888 on localhost and on one address of this machine
   pf --address localhost,10.19.21.23 pod/mypod 8888:5000
 
+  # A cluster for tests, for kubectl and others (a pod of that name is pod/serve)
+  pf serve --kubeconfig-out test.kubeconfig
+
 Exit codes:
   0  ended by Ctrl-C or SIGTERM (before forwarding begins they kill pf: 130 or 143 in a shell)
   1  connection lost, or any error without a code of its own
@@ -159,7 +165,64 @@ enum Protocol {
     Channel,
 }
 
-/// The command line, read and checked.
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Order {
+    Forward(Box<Request>),
+    Explain(Box<explain::Request>),
+    Serve(Serve),
+}
+
+/// `pf serve`: nothing that leads to a cluster applies, so it is a command line of its own.
+#[derive(Debug, Parser)]
+#[command(name = "pf serve", version, max_term_width = 100)]
+struct ServeLine {
+    #[command(flatten)]
+    serve: Serve,
+}
+
+/// Reads the command line. clap ends the program on `--help` and on what it does not understand.
+pub(crate) enum Line {
+    Cli(Box<Cli>),
+    Serve(Serve),
+}
+
+impl Line {
+    /// `serve` as the first word wins over a pod of that name.
+    pub(crate) fn read(mut words: Vec<OsString>) -> Result<Self, clap::Error> {
+        if words.get(1).is_some_and(|word| word == "serve") {
+            words.remove(1);
+            return Ok(Self::Serve(ServeLine::try_parse_from(words)?.serve));
+        }
+        Ok(Self::Cli(Box::new(Cli::try_parse_from(words)?)))
+    }
+
+    pub(crate) fn verbosity(&self) -> u8 {
+        match self {
+            Self::Cli(cli) => cli.verbosity,
+            Self::Serve(_) => 0,
+        }
+    }
+
+    /// Everything that can be found wrong without a cluster.
+    ///
+    /// # Errors
+    /// Exit code 2.
+    pub(crate) fn check(self) -> Result<Order, Failure> {
+        match self {
+            Self::Serve(serve) => {
+                serve.check()?;
+                Ok(Order::Serve(serve))
+            }
+            Self::Cli(mut cli) => match cli.explain()? {
+                Some(request) => Ok(Order::Explain(Box::new(request))),
+                None => Ok(Order::Forward(Box::new(cli.forward()?))),
+            },
+        }
+    }
+}
+
+/// The command line of a forward, read and checked.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) target: Target,
@@ -173,15 +236,11 @@ pub(crate) struct Request {
 }
 
 impl Cli {
-    pub(crate) const fn verbosity(&self) -> u8 {
-        self.verbosity
-    }
-
     /// What `pf explain` is to do, if it is `pf explain`.
     ///
     /// # Errors
     /// Exit code 2.
-    pub(crate) fn explain(&mut self) -> Result<Option<explain::Request>, Failure> {
+    fn explain(&mut self) -> Result<Option<explain::Request>, Failure> {
         let Some(Command::Explain(args)) = self.command.take() else {
             return Ok(None);
         };
@@ -205,11 +264,7 @@ impl Cli {
         .map(Some)
     }
 
-    /// Everything that can be found wrong without a cluster.
-    ///
-    /// # Errors
-    /// Exit code 2.
-    pub(crate) fn check(self) -> Result<Request, Failure> {
+    fn forward(self) -> Result<Request, Failure> {
         let Some(target) = self.target.filter(|_| !self.ports.is_empty()) else {
             return Err(Failure::usage(
                 "TYPE/NAME and list of ports are required for port-forward",
@@ -273,7 +328,13 @@ mod tests {
 
     fn check(words: &[&str]) -> Result<Request, Failure> {
         let words = std::iter::once("pf").chain(words.iter().copied());
-        Cli::try_parse_from(words).unwrap().check()
+        match Line::read(words.map(OsString::from).collect())
+            .unwrap()
+            .check()?
+        {
+            Order::Forward(request) => Ok(*request),
+            order => panic!("{order:?}"),
+        }
     }
 
     fn error(words: &[&str]) -> String {
@@ -320,6 +381,35 @@ mod tests {
         assert_eq!(request.addresses.len(), 2);
         assert_eq!(request.patience, Duration::from_secs(60));
         assert_eq!(request.namespace, None);
+    }
+
+    #[test]
+    fn serve_is_a_word_and_pod_serve_is_a_pod() {
+        let read = |words: &[&str]| Line::read(words.iter().map(OsString::from).collect());
+        let order = |words: &[&str]| read(words).unwrap().check().unwrap();
+        assert!(matches!(order(&["pf", "serve"]), Order::Serve(_)));
+        let serve = [
+            "pf",
+            "serve",
+            "--user",
+            "viewer",
+            "--host-pod=a",
+            "--host-pod",
+            "b",
+        ];
+        assert!(matches!(order(&serve), Order::Serve(_)));
+        assert_eq!(check(&["pod/serve", "80"]).unwrap().target.name, "serve");
+        assert_eq!(check(&["web", "serve"]).unwrap().ports.len(), 1);
+        for words in [
+            &["pf", "serve", "80"][..],
+            &["pf", "serve", "--namespace", "x"],
+            &["pf", "serve", "--auth", "password"],
+            &["pf", "serve", "--user", "root"],
+            &["pf", "serve", "--listen", "here:1"],
+        ] {
+            let error = read(words).err().unwrap();
+            assert_eq!(error.exit_code(), 2, "{words:?}");
+        }
     }
 
     #[test]

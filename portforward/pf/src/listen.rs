@@ -311,7 +311,8 @@ impl Fault {
     }
 }
 
-fn cause(error: &io::Error) -> String {
+/// Why a port cannot be listened on.
+pub(crate) fn cause(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => "address already in use".to_owned(),
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),

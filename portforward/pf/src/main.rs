@@ -25,9 +25,11 @@ mod proxy;
 mod reserve;
 mod resolve;
 mod run;
+mod serve;
+mod signals;
 mod target;
 
-use clap::Parser as _;
+use cli::{Line, Order};
 use exit::{Exit, Failure, Hop};
 use output::Output;
 use std::process::ExitCode;
@@ -38,11 +40,11 @@ const USER_AGENT: &str = concat!("pf/", env!("CARGO_PKG_VERSION"));
 
 fn main() -> ExitCode {
     limits::no_core_dumps();
-    let cli = cli::Cli::parse();
-    let Ok(output) = Output::new(cli.verbosity()) else {
+    let line = Line::read(std::env::args_os().collect()).unwrap_or_else(|error| error.exit());
+    let Ok(output) = Output::new(line.verbosity()) else {
         return Exit::General.into();
     };
-    let exit = match start(cli, &output) {
+    let exit = match start(line, &output) {
         Ok(()) => Exit::Success,
         Err(failure) => {
             output.note(failure.to_string());
@@ -53,15 +55,8 @@ fn main() -> ExitCode {
     exit.into()
 }
 
-fn start(mut cli: cli::Cli, output: &Output) -> Result<(), Failure> {
-    if let Some(request) = cli.explain()? {
-        return on_runtime(explain::run(request, output));
-    }
-    let request = cli.check()?;
-    on_runtime(run::run(request, output))
-}
-
-fn on_runtime(run: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+fn start(line: Line, output: &Output) -> Result<(), Failure> {
+    let order = line.check()?;
     // Fails only if there is one already.
     drop(rustls::crypto::ring::default_provider().install_default());
     // One thread moves bytes faster than two that hand them to each other.
@@ -72,7 +67,13 @@ fn on_runtime(run: impl Future<Output = Result<(), Failure>>) -> Result<(), Fail
             let text = format!("cannot start: {error}");
             Failure::new(Exit::General, Hop::Local, text)
         })?;
-    let result = runtime.block_on(run);
+    let result = runtime.block_on(async {
+        match order {
+            Order::Forward(request) => run::run(*request, output).await,
+            Order::Explain(request) => Box::pin(explain::run(*request, output)).await,
+            Order::Serve(serve) => serve::run(serve, output).await,
+        }
+    });
     // A name lookup may still hang.
     runtime.shutdown_background();
     result

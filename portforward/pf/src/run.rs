@@ -12,6 +12,7 @@ use crate::listen::{self, Bound};
 use crate::output::Output;
 use crate::reserve::Reservations;
 use crate::resolve::resolve;
+use crate::signals::Signals;
 use portforward::session::{CloseReason, Session};
 use std::num::NonZeroU16;
 use std::time::Duration;
@@ -34,10 +35,7 @@ pub(crate) async fn run(request: Request, output: &Output) -> Result<(), Failure
     // Before the cluster is asked for anything: a taken port is cheaper to find here.
     let reserved = Reservations::early(request.addresses, &request.ports, request.partial, output)?;
     let (config, _embedded) = if request.embedded {
-        let embedded = embedded::start().await.map_err(|error| {
-            let text = portforward::escape::text(&format!("{error:#}"));
-            Failure::new(Exit::General, Hop::ApiServer("embedded".to_owned()), text)
-        })?;
+        let embedded = embedded::start().await.map_err(|e| embedded::failure(&e))?;
         (embedded.config.clone(), Some(embedded))
     } else {
         (config::load(&request.selection, output).await?, None)
@@ -143,53 +141,4 @@ fn lost_connection(reason: &CloseReason, place: &str) -> Failure {
     )
     .because(reason)
     .advise("run pf again")
-}
-
-/// The signals that end a run.
-struct Signals {
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    #[cfg(unix)]
-    fn new() -> Result<Self, Failure> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let open = |kind| {
-            signal(kind).map_err(|error| {
-                Failure::new(
-                    Exit::General,
-                    Hop::Local,
-                    format!("cannot wait for signals: {error}"),
-                )
-            })
-        };
-        Ok(Self {
-            interrupt: open(SignalKind::interrupt())?,
-            terminate: open(SignalKind::terminate())?,
-        })
-    }
-
-    #[cfg(not(unix))]
-    #[allow(clippy::unnecessary_wraps, reason = "same form on all systems")]
-    fn new() -> Result<Self, Failure> {
-        Ok(Self {})
-    }
-
-    #[cfg(unix)]
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-
-    #[cfg(not(unix))]
-    async fn next(&mut self) {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! A gateway over in-memory pipes, in front of scripted nodes.
 
 mod forwarding;
+mod http2;
 mod relaying;
 mod requests;
 #[cfg(feature = "node")]

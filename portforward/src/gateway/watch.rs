@@ -15,12 +15,69 @@ use tokio::time::{Instant, sleep_until};
 /// Bytes a client may send ahead while a watch runs; nothing does.
 const AHEAD: usize = 4096;
 
-/// Runs a watch to its end. Whether the connection can be used further.
-///
-/// What the client sends meanwhile is kept in `buf`.
-pub(super) async fn serve<T: AsyncRead + AsyncWrite + Unpin>(
-    io: &mut T,
-    buf: &mut BytesMut,
+/// Who watches, and how it is told.
+pub(super) trait Watcher: Send {
+    /// The head of the answer.
+    fn begin(&mut self) -> impl Future<Output = io::Result<()>> + Send;
+    /// One event.
+    fn line(&mut self, line: String) -> impl Future<Output = io::Result<()>> + Send;
+    /// The end of the answer.
+    fn end(&mut self) -> impl Future<Output = io::Result<()>> + Send;
+    /// Returns when nobody watches any more. Dropping it loses nothing.
+    fn gone(&mut self) -> impl Future<Output = io::Result<()>> + Send;
+}
+
+/// A watcher by HTTP/1.1; what it sends meanwhile is kept in `buf`.
+pub(super) struct Chunked<'a, T> {
+    pub(super) io: &'a mut T,
+    pub(super) buf: &'a mut BytesMut,
+}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Watcher for Chunked<'_, T> {
+    async fn begin(&mut self) -> io::Result<()> {
+        let mut fields = head_fields();
+        fields.push_static("Transfer-Encoding", "chunked");
+        let head = ResponseHead::new(200, fields).encode().map_err(invalid)?;
+        write(self.io, &head).await
+    }
+
+    /// One event is one chunk is one line.
+    async fn line(&mut self, line: String) -> io::Result<()> {
+        let mut chunk = BytesMut::with_capacity(line.len().saturating_add(16));
+        chunk.put_slice(format!("{:x}\r\n", line.len()).as_bytes());
+        chunk.put_slice(line.as_bytes());
+        chunk.put_slice(b"\r\n");
+        write(self.io, &chunk).await
+    }
+
+    async fn end(&mut self) -> io::Result<()> {
+        write(self.io, b"0\r\n\r\n").await
+    }
+
+    async fn gone(&mut self) -> io::Result<()> {
+        while self.buf.len() < AHEAD {
+            if self.buf.capacity() == self.buf.len() {
+                self.buf.reserve(256);
+            }
+            if self.io.read_buf(self.buf).await? == 0 {
+                return Ok(());
+            }
+        }
+        std::future::pending().await
+    }
+}
+
+/// The fields that every answer to a watch has.
+pub(super) fn head_fields() -> Fields {
+    let mut fields = Fields::new();
+    fields.push_static("Content-Type", "application/json");
+    push_date(&mut fields);
+    fields
+}
+
+/// Runs a watch to its end; whether it came to it, and the watcher is still there.
+pub(super) async fn serve<W: Watcher>(
+    watcher: &mut W,
     store: &Store,
     query: &Query,
     watch: &WatchQuery,
@@ -29,19 +86,11 @@ pub(super) async fn serve<T: AsyncRead + AsyncWrite + Unpin>(
     let end = now.checked_add(watch.time).unwrap_or(now);
     // Subscribed first: a change between here and the first look is seen twice rather than not.
     let mut versions = store.subscribe();
-    let mut fields = Fields::new();
-    fields.push_static("Content-Type", "application/json");
-    push_date(&mut fields);
-    fields.push_static("Transfer-Encoding", "chunked");
-    write(
-        io,
-        &ResponseHead::new(200, fields).encode().map_err(invalid)?,
-    )
-    .await?;
+    watcher.begin().await?;
 
     let mut seen = match watch.from {
         Some(version) => version,
-        None => begin(io, store, query, watch.mark_initial).await?,
+        None => begin(watcher, store, query, watch.mark_initial).await?,
     };
     loop {
         versions.mark_unchanged();
@@ -49,7 +98,7 @@ pub(super) async fn serve<T: AsyncRead + AsyncWrite + Unpin>(
             Ok((changes, version)) => {
                 for change in &changes {
                     if let Some((event, object)) = event_of(query, change) {
-                        send(io, event, object).await?;
+                        send(watcher, event, object).await?;
                     }
                 }
                 seen = seen.max(version);
@@ -58,34 +107,23 @@ pub(super) async fn serve<T: AsyncRead + AsyncWrite + Unpin>(
                 let status: Value =
                     serde_json::from_slice(&Status::expired(seen, oldest).to_json())
                         .unwrap_or_default();
-                send(io, "ERROR", &status).await?;
+                send(watcher, "ERROR", &status).await?;
                 break;
             }
         }
         tokio::select! {
             () = sleep_until(end) => break,
             changed = versions.changed() => if changed.is_err() { break },
-            read = ahead(io, buf) => if read? == 0 { return Ok(false) },
+            gone = watcher.gone() => return gone.map(|()| false),
         }
     }
-    write(io, b"0\r\n\r\n").await?;
+    watcher.end().await?;
     Ok(true)
 }
 
-/// Waits for bytes of the client, most of all for its end; for ever once it has sent too many.
-async fn ahead<T: AsyncRead + Unpin>(io: &mut T, buf: &mut BytesMut) -> io::Result<usize> {
-    if buf.len() >= AHEAD {
-        return std::future::pending().await;
-    }
-    if buf.capacity() == buf.len() {
-        buf.reserve(256);
-    }
-    io.read_buf(buf).await
-}
-
 /// All that is there, then, if asked for, the mark that this was all. Gives the version.
-async fn begin<T: AsyncWrite + Unpin>(
-    io: &mut T,
+async fn begin<W: Watcher>(
+    watcher: &mut W,
     store: &Store,
     query: &Query,
     mark: bool,
@@ -96,10 +134,10 @@ async fn begin<T: AsyncWrite + Unpin>(
         .iter()
         .filter(|object| query.selector.matches(object))
     {
-        send(io, "ADDED", object).await?;
+        send(watcher, "ADDED", object).await?;
     }
     if mark {
-        send(io, "BOOKMARK", &bookmark(query.kind, snapshot.version)).await?;
+        send(watcher, "BOOKMARK", &bookmark(query.kind, snapshot.version)).await?;
     }
     Ok(snapshot.version)
 }
@@ -131,15 +169,10 @@ fn event_of<'a>(query: &Query, change: &'a Change) -> Option<(&'static str, &'a 
     Some((event, &change.after))
 }
 
-/// One event is one chunk is one line.
-async fn send<T: AsyncWrite + Unpin>(io: &mut T, event: &str, object: &Value) -> io::Result<()> {
+async fn send<W: Watcher>(watcher: &mut W, event: &str, object: &Value) -> io::Result<()> {
     let mut line = json!({"type": event, "object": object}).to_string();
     line.push('\n');
-    let mut chunk = BytesMut::with_capacity(line.len().saturating_add(16));
-    chunk.put_slice(format!("{:x}\r\n", line.len()).as_bytes());
-    chunk.put_slice(line.as_bytes());
-    chunk.put_slice(b"\r\n");
-    write(io, &chunk).await
+    watcher.line(line).await
 }
 
 #[cfg(test)]
@@ -180,7 +213,12 @@ mod tests {
         tokio::spawn(async move {
             let query = Query::parse(Kind::Pod, Some("ns"), query).unwrap();
             let watch = query.watch.clone().unwrap();
-            serve(&mut server, &mut BytesMut::new(), &store, &query, &watch).await
+            let mut buf = BytesMut::new();
+            let mut watcher = Chunked {
+                io: &mut server,
+                buf: &mut buf,
+            };
+            serve(&mut watcher, &store, &query, &watch).await
         });
         BufReader::new(client)
     }
@@ -244,8 +282,11 @@ mod tests {
         };
         let mut buf = BytesMut::new();
         let begun = Instant::now();
-        let (result, ()) =
-            tokio::join!(serve(&mut server, &mut buf, &store, &query, &watch), leave);
+        let mut watcher = Chunked {
+            io: &mut server,
+            buf: &mut buf,
+        };
+        let (result, ()) = tokio::join!(serve(&mut watcher, &store, &query, &watch), leave);
         assert!(!result.unwrap_or(false));
         assert_eq!(begun.elapsed().as_secs(), 5);
     }

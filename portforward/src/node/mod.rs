@@ -3,7 +3,7 @@
 mod http;
 mod session;
 pub use http::{Front, FrontConfig, NodeRefusal, Pods};
-pub use session::{serve, serve_observed};
+pub use session::{serve, serve_with};
 use std::io;
 use std::pin::Pin;
 use tokio::net::TcpStream;

@@ -44,24 +44,33 @@ pub async fn serve<T>(io: T, early: BytesMut, pod: PodRef, dialer: Arc<dyn Dial>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    serve_observed(io, early, pod, dialer, None).await;
+    serve_with(io, early, pod, dialer, std::future::pending(), None).await;
 }
 
-/// As [`serve`], with somebody who watches.
+/// As [`serve`], until `stop` is over: then the session ends in order, with GOAWAY as its last
+/// word. An `observer` hears of what happens.
 ///
 /// # Cancel safety
 /// As [`serve`].
-pub async fn serve_observed<T>(
+pub async fn serve_with<T>(
     io: T,
     early: BytesMut,
     pod: PodRef,
     dialer: Arc<dyn Dial>,
+    stop: impl Future<Output = ()> + Send,
     observer: Option<Arc<dyn Observer>>,
 ) where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let (session, driver) = session::server(io, early, Config::default());
-    tokio::join!(driver, serve_pairs(session, pod, dialer, observer));
+    let stopping = async {
+        tokio::select! {
+            () = stop => session.close(),
+            _ = session.closed() => {}
+        }
+    };
+    let pairs = serve_pairs(session.clone(), pod, dialer, observer);
+    tokio::join!(driver, pairs, stopping);
 }
 
 /// Accepts streams until the session is over, then waits for what it started.

@@ -77,6 +77,12 @@ impl Answer {
         self.head.status
     }
 
+    /// For a protocol with heads of its own.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn into_parts(self) -> (ResponseHead, Bytes) {
+        (self.head, self.body)
+    }
+
     /// The same with one field more, a constant.
     pub(crate) fn with(mut self, name: &'static str, value: &'static str) -> Self {
         self.head.fields.push_static(name, value);

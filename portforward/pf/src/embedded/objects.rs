@@ -18,8 +18,16 @@ pub(crate) const NODE: &str = "embedded";
 const IMAGE: &str = "demo";
 const LOCALHOST: &str = "127.0.0.1";
 
+/// Whether this is the name of one of the pods that are always there.
+pub(crate) fn is_demo_pod(name: &str) -> bool {
+    objects(&[]).iter().any(|object| {
+        object.get("kind").is_some_and(|kind| kind == "Pod")
+            && object.pointer("/metadata/name").is_some_and(|n| n == name)
+    })
+}
+
 /// All objects, pods last: each with its type, its metadata, a spec and a status.
-pub(crate) fn objects() -> Vec<Value> {
+pub(crate) fn objects(host_pods: &[String]) -> Vec<Value> {
     let mut make = Maker::new();
     let mut objects = Vec::new();
     let mut pods = vec![
@@ -41,6 +49,7 @@ pub(crate) fn objects() -> Vec<Value> {
     }
     objects.extend(make.services());
     objects.extend(pods);
+    objects.extend(host_pods.iter().map(|name| make.host_pod(name)));
     objects
 }
 
@@ -346,6 +355,14 @@ impl Maker {
         let ports = [json!({ "name": "dns", "containerPort": 53, "protocol": "UDP" })];
         let spec = pod_spec(&ports, "Always");
         let mut pod = self.pod("udp", &json!({ "run": "udp" }), &spec);
+        self.run(&mut pod);
+        pod
+    }
+
+    /// Stands for this machine. Which ports are open changes, so that it declares none.
+    fn host_pod(&mut self, name: &str) -> Value {
+        let spec = pod_spec(&[], "Always");
+        let mut pod = self.pod(name, &json!({ "host": "true" }), &spec);
         self.run(&mut pod);
         pod
     }

@@ -5,7 +5,7 @@
 //! the users' own), one for the connection between gateway and node. A user's
 //! certificate therefore opens the gateway but never the node directly.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, Error,
@@ -20,8 +20,8 @@ use rustls::{
 };
 use time::{Duration, OffsetDateTime};
 
-/// The users that have a client certificate; the others come with a token.
-pub(crate) const USERS: [&str; 1] = ["nobody"];
+/// The users; each has a client certificate.
+pub(crate) const USERS: [&str; 3] = ["admin", "viewer", "nobody"];
 
 /// Whose certificate the node asks for.
 pub(crate) const GATEWAY: &str = "embedded gateway";
@@ -29,8 +29,8 @@ pub(crate) const GATEWAY: &str = "embedded gateway";
 /// The names under which gateway and node are reached.
 const SERVER_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-/// What both servers, and the gateway as the node's client, speak.
-const ALPN: &[u8] = b"http/1.1";
+/// What both servers, and the gateway as the node's client, speak; the gateway HTTP/2 as well.
+const ALPN: &[u8] = portforward::tls::ALPN;
 
 /// For clients whose clock is behind.
 const BACKDATED: Duration = Duration::hours(1);
@@ -49,14 +49,15 @@ pub(crate) struct Pki {
 }
 
 impl Pki {
-    /// Makes both authorities and everything they sign; their keys are then gone.
-    pub(crate) fn new() -> Result<Self, Error> {
+    /// Makes both authorities and everything they sign; their keys are then gone. The gateway is
+    /// also reached at `address`.
+    pub(crate) fn new(address: Option<IpAddr>) -> Result<Self, Error> {
         let cluster_ca = issuer("embedded cluster CA")?;
         let node_ca = issuer("embedded node CA")?;
         Ok(Self {
-            gateway: Identity::server("embedded gateway", &cluster_ca)?,
+            gateway: Identity::server("embedded gateway", address, &cluster_ca)?,
             gateway_as_client: Identity::client(GATEWAY, &node_ca)?,
-            node: Identity::server("embedded node", &node_ca)?,
+            node: Identity::server("embedded node", None, &node_ca)?,
             users: USERS
                 .into_iter()
                 .map(|user| Ok((user, Identity::client(user, &cluster_ca)?)))
@@ -69,6 +70,11 @@ impl Pki {
     /// The authority to trust for the gateway.
     pub(crate) fn ca_der(&self) -> &CertificateDer<'static> {
         &self.cluster_ca.der
+    }
+
+    /// The same in PEM.
+    pub(crate) fn ca_pem(&self) -> &str {
+        &self.cluster_ca.pem
     }
 
     /// The certificate and the key of one of [`USERS`].
@@ -87,7 +93,8 @@ impl Pki {
         .allow_unauthenticated()
         .build()
         .map_err(|e| rustls::Error::General(e.to_string()))?;
-        self.gateway.server_config(verifier)
+        let http2 = portforward::tls::ALPN_HTTP2;
+        self.gateway.server_config(verifier, &[http2, ALPN])
     }
 
     /// For the node's listener: the gateway and nobody else may connect.
@@ -96,7 +103,7 @@ impl Pki {
             WebPkiClientVerifier::builder_with_provider(self.node_ca.roots()?.into(), provider())
                 .build()
                 .map_err(|e| rustls::Error::General(e.to_string()))?;
-        self.node.server_config(verifier)
+        self.node.server_config(verifier, &[ALPN])
     }
 
     /// For the gateway's connections to the node.
@@ -135,12 +142,14 @@ fn provider() -> Arc<CryptoProvider> {
 /// What remains of an authority once it has signed all it will.
 struct Authority {
     der: CertificateDer<'static>,
+    pem: String,
 }
 
 impl Authority {
     fn of(issuer: &CertifiedIssuer<'_, KeyPair>) -> Self {
         Self {
             der: issuer.der().clone(),
+            pem: issuer.pem(),
         }
     }
 
@@ -160,8 +169,14 @@ struct Identity {
 }
 
 impl Identity {
-    fn server(name: &str, issuer: &CertifiedIssuer<'_, KeyPair>) -> Result<Self, Error> {
-        let mut params = params(name, SERVER_NAMES.map(String::from).to_vec())?;
+    fn server(
+        name: &str,
+        address: Option<IpAddr>,
+        issuer: &CertifiedIssuer<'_, KeyPair>,
+    ) -> Result<Self, Error> {
+        let mut names = SERVER_NAMES.map(String::from).to_vec();
+        names.extend(address.map(|address| address.to_string()));
+        let mut params = params(name, names)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         Self::signed(params, issuer)
     }
@@ -191,12 +206,13 @@ impl Identity {
     fn server_config(
         &self,
         verifier: Arc<dyn ClientCertVerifier>,
+        alpn: &[&[u8]],
     ) -> Result<Arc<ServerConfig>, rustls::Error> {
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()?
             .with_client_cert_verifier(verifier)
             .with_single_cert(vec![self.certificate.clone()], self.key.clone_key())?;
-        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         Ok(config.into())
     }
 }
@@ -279,7 +295,7 @@ mod tests {
 
     #[tokio::test]
     async fn gateway_knows_its_users() {
-        let pki = Pki::new().unwrap();
+        let pki = Pki::new(None).unwrap();
         for name in SERVER_NAMES {
             let server = pki.gateway_server().unwrap();
             let user = handshake(server, user_client(&pki, None), name).await;
@@ -296,7 +312,7 @@ mod tests {
 
     #[tokio::test]
     async fn certificates_of_another_cluster_are_refused() {
-        let (pki, other) = (Pki::new().unwrap(), Pki::new().unwrap());
+        let (pki, other) = (Pki::new(None).unwrap(), Pki::new(None).unwrap());
         let server = pki.gateway_server().unwrap();
         let client = user_client(&other, Some("nobody"));
         assert!(handshake(server, client, "localhost").await.is_err());
@@ -307,7 +323,7 @@ mod tests {
 
     #[tokio::test]
     async fn node_takes_the_gateway_only() {
-        let pki = Pki::new().unwrap();
+        let pki = Pki::new(None).unwrap();
         let server = pki.node_server().unwrap();
         let gateway = handshake(server.clone(), pki.node_client().unwrap(), "127.0.0.1");
         assert_eq!(gateway.await.unwrap().as_deref(), Some(GATEWAY));
@@ -333,7 +349,7 @@ mod tests {
 
     #[test]
     fn nothing_secret_is_shown() {
-        assert_eq!(format!("{:?}", Pki::new().unwrap()), "Pki { .. }");
+        assert_eq!(format!("{:?}", Pki::new(None).unwrap()), "Pki { .. }");
         let token = random_token().unwrap();
         assert_eq!(token.len(), 64);
         assert_ne!(token, random_token().unwrap());

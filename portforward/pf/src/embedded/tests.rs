@@ -139,6 +139,6 @@ async fn a_dropped_cluster_is_gone() {
     TcpStream::connect(&authority).await.unwrap();
     drop(cluster);
     while TcpStream::connect(&authority).await.is_ok() {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -74,7 +74,7 @@ struct Facts {
 pub(crate) async fn run(request: Request, output: &Output) -> Result<(), Failure> {
     let collector = Arc::new(Collector::default());
     let embedded = if request.embedded {
-        let cluster = embedded::start_observed(Some(collector.clone())).await;
+        let cluster = embedded::start_observed(collector.clone()).await;
         Some(cluster.map_err(|error| {
             let text = portforward::escape::text(&format!("{error:#}"));
             Failure::new(Exit::General, Hop::ApiServer("embedded".to_owned()), text)

@@ -16,7 +16,7 @@ use k8s_openapi::{
 use super::*;
 
 fn all<K: Resource + DeserializeOwned>() -> Vec<K> {
-    objects()
+    objects(&[])
         .into_iter()
         .filter(|o| o["kind"] == K::KIND && o["apiVersion"] == K::API_VERSION)
         .map(|o| serde_json::from_value(o).unwrap())
@@ -24,7 +24,7 @@ fn all<K: Resource + DeserializeOwned>() -> Vec<K> {
 }
 
 fn named<K: Resource + DeserializeOwned>(name: &str) -> K {
-    let object = objects()
+    let object = objects(&[])
         .into_iter()
         .find(|o| o["kind"] == K::KIND && o["metadata"]["name"] == name);
     serde_json::from_value(object.unwrap()).unwrap()
@@ -55,14 +55,14 @@ fn every_object_is_of_its_type() {
         all::<ReplicationController>().len(),
     ];
     assert_eq!(counts, [10, 4, 1, 2, 1, 1, 1, 1]);
-    assert_eq!(counts.iter().sum::<usize>(), objects().len());
+    assert_eq!(counts.iter().sum::<usize>(), objects(&[]).len());
 }
 
 #[test]
 fn nothing_is_lost_on_the_way_through_the_types() {
     // A misspelt field would deserialize all the same, and be missing here.
     fn check<K: Resource + DeserializeOwned + serde::Serialize>() {
-        for object in objects().into_iter().filter(|o| o["kind"] == K::KIND) {
+        for object in objects(&[]).into_iter().filter(|o| o["kind"] == K::KIND) {
             let mut object = object;
             let typed: K = serde_json::from_value(object.clone()).unwrap();
             let mut back = serde_json::to_value(typed).unwrap();
@@ -88,7 +88,7 @@ fn nothing_is_lost_on_the_way_through_the_types() {
 
 #[test]
 fn metadata_is_complete_and_unique() {
-    let objects = objects();
+    let objects = objects(&[]);
     let mut uids = BTreeSet::new();
     let mut names = BTreeSet::new();
     for object in &objects {
@@ -190,4 +190,19 @@ fn port_names_are_valid() {
         assert!(name.len() <= 15 && name.bytes().all(|b| b.is_ascii_lowercase()));
         assert!(PORTS.iter().filter(|(_, other)| *other == port).count() == 1);
     }
+}
+
+#[test]
+fn host_pods_are_besides() {
+    let names = ["box".to_owned()];
+    let all = objects(&names);
+    assert_eq!(all.len(), objects(&[]).len() + 1);
+    let pod: Pod = serde_json::from_value(all.last().unwrap().clone()).unwrap();
+    assert_eq!(pod.metadata.name.as_deref(), Some("box"));
+    let spec = pod.spec.unwrap();
+    assert_eq!(spec.node_name.as_deref(), Some(NODE));
+    assert_eq!(spec.containers[0].ports.as_deref().unwrap_or_default(), []);
+    assert_eq!(pod.status.unwrap().phase.as_deref(), Some("Running"));
+    assert!(is_demo_pod("web") && is_demo_pod("pending") && is_demo_pod("web-0"));
+    assert!(!is_demo_pod("box") && !is_demo_pod("empty"));
 }

@@ -45,8 +45,7 @@ impl Kubectl {
         let directory = std::env::temp_dir().join(format!("pf-{test}-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let auth = &config.auth_info;
-        let secret =
-            |s: &Option<secrecy::SecretString>| s.as_ref().map(|s| s.expose_secret().to_owned());
+        let secret = |s: &Option<SecretString>| s.as_ref().map(|s| s.expose_secret().to_owned());
         let ca = config.root_cert.as_ref().unwrap().first().unwrap();
         let pem = format!(
             "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
