@@ -1,11 +1,14 @@
 //! What the suites under `tests/` share. They run the program `pf` as its users do: arguments and a
-//! kubeconfig in, lines, bytes and an exit code out; nothing here looks inside it.
+//! kubeconfig in, lines, bytes and an exit code out; nothing here looks inside it, but for [`transcript`],
+//! which replays recorded sessions on the library.
 //!
 //! | suite | `pf` talks to | needs |
 //! |---|---|---|
 //! | `tests/embedded.rs` | its own cluster, `pf --embedded` | nothing |
 //! | `tests/cluster/` | the real cluster of `cluster/` | `cluster/up`, or it says that it skips |
 //! | `tests/peers/` | Kubernetes' own streaming server; its clients talk to `pf serve` | `peers/go/build`, or it says that it skips |
+//! | `tests/replay.rs` | (the library) what real peers said, from `transcripts/` | nothing |
+//! | `tests/record.rs` | its own cluster, recording | nothing |
 //! | `tests/bad_input/` | servers and files of the suite that are wrong in one way each | nothing |
 //!
 //! Room by room: [`program`] finds and drives the program, [`output`] waits for and reads what it
@@ -23,6 +26,7 @@ pub mod peers;
 pub mod program;
 pub mod relay;
 pub mod script;
+pub mod transcript;
 
 use std::{
     env,

@@ -107,6 +107,13 @@ impl Pf {
         self
     }
 
+    /// Adds arguments behind the others.
+    #[must_use]
+    pub fn args(mut self, args: impl IntoIterator<Item = OsString>) -> Self {
+        self.args.extend(args);
+        self
+    }
+
     /// Adds a variable to the environment.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {

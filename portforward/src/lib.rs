@@ -8,7 +8,8 @@
 //! | node (kubelet's and runtime's) | `node` (feature) | pairs streams, dials pods, copies |
 //!
 //! Between them: [`session`] is one upgraded connection (a driver and its handles), [`pair`] joins
-//! streams, [`error_stream`] reads verdicts, [`http1`] and [`status`] the negotiation.
+//! streams, [`error_stream`] reads verdicts, [`http1`] and [`status`] the negotiation. [`record`] writes
+//! a session down, as a [`transcript`].
 //!
 //! `observe` watches gateway and node at work.
 //!
@@ -31,10 +32,12 @@ pub mod node;
 pub mod observe;
 pub mod pair;
 pub mod ports;
+pub mod record;
 #[cfg(any(feature = "gateway", feature = "node"))]
 pub mod server;
 pub mod session;
 pub mod socket;
 pub mod status;
 pub mod tls;
+pub mod transcript;
 pub mod upgrade;

@@ -5,7 +5,9 @@ use crate::http1::{
     Body, BodyEnd, BodyLimits, EncodeError, Fields, HeadLimits, ReadError, RequestHead,
     ResponseHead, Version, read_body, read_response_head,
 };
+use crate::record::{Recorder, Tap};
 use crate::status::Status;
+use crate::transcript::{Direction, Head};
 use bytes::BytesMut;
 use std::fmt;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -150,12 +152,43 @@ pub async fn spdy<T: AsyncRead + AsyncWrite + Unpin>(
 /// # Cancel safety
 /// As [`spdy()`].
 pub async fn spdy_within<T: AsyncRead + AsyncWrite + Unpin>(
-    mut io: T,
+    io: T,
     request: &UpgradeRequest,
     limits: &HeadLimits,
     body: &BodyLimits,
 ) -> Result<Upgraded<T>, UpgradeError> {
-    let head = request_head(request)?.encode()?;
+    negotiate(io, request, limits, body, None).await
+}
+
+/// As [`spdy()`], and all of it is recorded: the heads as far as they may be, then the session.
+///
+/// # Errors
+/// As [`spdy()`].
+///
+/// # Cancel safety
+/// As [`spdy()`].
+pub async fn spdy_recorded<T: AsyncRead + AsyncWrite + Unpin>(
+    io: T,
+    request: &UpgradeRequest,
+    recorder: Recorder,
+) -> Result<Upgraded<Tap<T>>, UpgradeError> {
+    let (head, body) = (HeadLimits::default(), BodyLimits::default());
+    let Upgraded { io, early } = negotiate(io, request, &head, &body, Some(&recorder)).await?;
+    Ok(Upgraded {
+        io: Tap::client(io, recorder, &early),
+        early,
+    })
+}
+
+async fn negotiate<T: AsyncRead + AsyncWrite + Unpin>(
+    mut io: T,
+    request: &UpgradeRequest,
+    limits: &HeadLimits,
+    body: &BodyLimits,
+    recorder: Option<&Recorder>,
+) -> Result<Upgraded<T>, UpgradeError> {
+    let request = request_head(request)?;
+    let head = request.encode()?;
     let deadline = limits.deadline();
     let late = || UpgradeError::Timeout(limits.time.as_secs());
     let send = async {
@@ -163,6 +196,9 @@ pub async fn spdy_within<T: AsyncRead + AsyncWrite + Unpin>(
         io.flush().await
     };
     timeout_at(deadline, send).await.map_err(|_| late())??;
+    if let Some(recorder) = recorder {
+        recorder.head(Direction::ClientToServer, Head::of_request(&request));
+    }
 
     let mut early = BytesMut::new();
     let mut interim = 0usize;
@@ -177,6 +213,9 @@ pub async fn spdy_within<T: AsyncRead + AsyncWrite + Unpin>(
                     UpgradeError::BadResponse(format!("invalid answer to the upgrade: {error}"))
                 }
             })?;
+        if let Some(recorder) = recorder {
+            recorder.head(Direction::ServerToClient, Head::of_response(&answer));
+        }
         match answer.status {
             100 | 102..=199 if interim < INTERIM => {
                 interim = interim.saturating_add(1);

@@ -12,6 +12,7 @@ mod access;
 mod data;
 mod life;
 mod ports;
+mod record;
 mod refusals;
 mod targets;
 

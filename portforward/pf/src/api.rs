@@ -16,6 +16,8 @@ use tower::util::MapResponseLayer;
 
 /// For one answer. The watch has its own.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// For the version, which is nice to know and no more.
+const VERSION: Duration = Duration::from_secs(3);
 /// For a TCP connection to stand.
 pub(crate) const CONNECT: Duration = Duration::from_secs(10);
 /// Most bytes of one answer: some thousand pods, which may all stand behind one selector. The client
@@ -128,6 +130,13 @@ impl ApiServer {
 
     pub(crate) fn namespace(&self) -> &str {
         &self.namespace
+    }
+
+    /// The server's version, escaped, if it tells within a moment.
+    pub(crate) async fn version(&self) -> Option<String> {
+        let asked = tokio::time::timeout(VERSION, self.client.apiserver_version());
+        let version = asked.await.ok()?.ok()?;
+        Some(portforward::escape::line(&version.git_version))
     }
 
     /// Waits for an answer.

@@ -104,6 +104,19 @@ pub(crate) struct Cli {
     #[arg(long, global = true)]
     embedded: bool,
 
+    /// Write a transcript of the session to FILE, which must not exist. It holds all bytes that the
+    /// connections carry, but no credentials
+    #[arg(
+        long,
+        value_name = "FILE",
+        long_help = "Write a transcript of the session to FILE, which must not exist. ALL BYTES THAT THE \
+                     FORWARDED CONNECTIONS CARRY ARE IN IT, passwords sent through them included; the \
+                     credentials for the cluster are not. Until pf ends it is FILE.part, and stays so if pf \
+                     is killed or the recording is cut by a full or slow disk or at 64 MiB; forwarding \
+                     goes on then. Only its owner may read it."
+    )]
+    record: Option<PathBuf>,
+
     /// How much more to tell on stderr: 1 the way to the pod, 2 each connection
     #[arg(
         short = 'v',
@@ -233,6 +246,7 @@ pub(crate) struct Request {
     pub(crate) patience: Duration,
     pub(crate) partial: bool,
     pub(crate) embedded: bool,
+    pub(crate) record: Option<PathBuf>,
 }
 
 impl Cli {
@@ -247,6 +261,11 @@ impl Cli {
         if self.target.is_some() {
             return Err(Failure::usage(
                 "explain is the first word, or none: give TYPE/NAME behind it",
+            ));
+        }
+        if self.record.is_some() {
+            return Err(Failure::usage(
+                "explain records nothing: leave --record out",
             ));
         }
         let selection = Selection {
@@ -316,6 +335,7 @@ impl Cli {
             patience: self.pod_running_timeout,
             partial: self.allow_partial,
             embedded: self.embedded,
+            record: self.record,
         })
     }
 }

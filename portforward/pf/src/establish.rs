@@ -4,8 +4,9 @@ use crate::api::{self, Action, ApiServer};
 use crate::dial::{self, Wire};
 use crate::exit::{Exit, Failure, Hop};
 use kube::Config;
+use portforward::record::Recorder;
 use portforward::session::{self, CloseReason, Session};
-use portforward::upgrade::{self, UpgradeError, UpgradeRequest};
+use portforward::upgrade::{self, UpgradeError, UpgradeRequest, Upgraded};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 
@@ -24,6 +25,7 @@ pub(crate) async fn establish(
     config: &Config,
     api: &ApiServer,
     pod: &str,
+    recorder: Option<Recorder>,
 ) -> Result<Established, Failure> {
     let request = UpgradeRequest {
         path: dial::path(config, api.namespace(), pod),
@@ -31,23 +33,36 @@ pub(crate) async fn establish(
         fields: dial::fields(config).await?,
     };
     let result = match dial::connect(config).await? {
-        Wire::Plain(io) => upgrade(io, &request).await,
-        Wire::Tls(io) => upgrade(io, &request).await,
+        Wire::Plain(io) => upgrade(io, &request, recorder).await,
+        Wire::Tls(io) => upgrade(io, &request, recorder).await,
     };
     result.map_err(|error| explain(&error, config, api.namespace(), pod))
 }
 
-async fn upgrade<T>(io: T, request: &UpgradeRequest) -> Result<Established, UpgradeError>
+async fn upgrade<T>(
+    io: T,
+    request: &UpgradeRequest,
+    recorder: Option<Recorder>,
+) -> Result<Established, UpgradeError>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let upgraded = upgrade::spdy(io, request).await?;
+    Ok(match recorder {
+        None => start(upgrade::spdy(io, request).await?),
+        Some(recorder) => start(upgrade::spdy_recorded(io, request, recorder).await?),
+    })
+}
+
+fn start<T>(upgraded: Upgraded<T>) -> Established
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let (session, driver) =
         session::client(upgraded.io, upgraded.early, session::Config::default());
-    Ok(Established {
+    Established {
         session,
         driver: tokio::spawn(driver),
-    })
+    }
 }
 
 pub(crate) fn explain(

@@ -22,6 +22,7 @@ mod plugin;
 mod podsort;
 mod portmap;
 mod proxy;
+mod record;
 mod reserve;
 mod resolve;
 mod run;
@@ -32,6 +33,7 @@ mod target;
 use cli::{Line, Order};
 use exit::{Exit, Failure, Hop};
 use output::Output;
+use record::Record;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -57,6 +59,25 @@ fn main() -> ExitCode {
 
 fn start(line: Line, output: &Output) -> Result<(), Failure> {
     let order = line.check()?;
+    // Before anything else: a file that cannot be had needs no cluster to be found.
+    let mut record = match &order {
+        Order::Forward(request) => request.record.as_deref().map(Record::create).transpose()?,
+        _ => None,
+    };
+    let result = on_runtime(async {
+        match order {
+            Order::Forward(request) => run::run(*request, record.as_mut(), output).await,
+            Order::Explain(request) => Box::pin(explain::run(*request, output)).await,
+            Order::Serve(serve) => serve::run(serve, output).await,
+        }
+    });
+    if let Some(record) = record {
+        record.finish(output);
+    }
+    result
+}
+
+fn on_runtime(run: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     // Fails only if there is one already.
     drop(rustls::crypto::ring::default_provider().install_default());
     // One thread moves bytes faster than two that hand them to each other.
@@ -67,13 +88,7 @@ fn start(line: Line, output: &Output) -> Result<(), Failure> {
             let text = format!("cannot start: {error}");
             Failure::new(Exit::General, Hop::Local, text)
         })?;
-    let result = runtime.block_on(async {
-        match order {
-            Order::Forward(request) => run::run(*request, output).await,
-            Order::Explain(request) => Box::pin(explain::run(*request, output)).await,
-            Order::Serve(serve) => serve::run(serve, output).await,
-        }
-    });
+    let result = runtime.block_on(run);
     // A name lookup may still hang.
     runtime.shutdown_background();
     result

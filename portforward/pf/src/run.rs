@@ -10,10 +10,12 @@ use crate::forward::{Acceptor, Carried};
 use crate::limits;
 use crate::listen::{self, Bound};
 use crate::output::Output;
+use crate::record::Record;
 use crate::reserve::Reservations;
 use crate::resolve::resolve;
 use crate::signals::Signals;
 use portforward::session::{CloseReason, Session};
+use portforward::transcript::Provenance;
 use std::num::NonZeroU16;
 use std::time::Duration;
 use tokio::task::{JoinHandle, JoinSet};
@@ -28,10 +30,15 @@ const DELIVERY: Duration = Duration::from_millis(1_500);
 ///
 /// # Errors
 /// Whatever else ends it.
-pub(crate) async fn run(request: Request, output: &Output) -> Result<(), Failure> {
+pub(crate) async fn run(
+    request: Request,
+    record: Option<&mut Record>,
+    output: &Output,
+) -> Result<(), Failure> {
     if let Some(warning) = listen::exposure(&request.addresses) {
         output.note(warning);
     }
+    let command = command(&request);
     // Before the cluster is asked for anything: a taken port is cheaper to find here.
     let reserved = Reservations::early(request.addresses, &request.ports, request.partial, output)?;
     let (config, _embedded) = if request.embedded {
@@ -64,12 +71,38 @@ pub(crate) async fn run(request: Request, output: &Output) -> Result<(), Failure
     )
     .await?;
     let bound = reserved.complete(&found.forwards)?;
-    let established = establish(&config, &server, &found.pod).await?;
+    let recorder = match record {
+        Some(record) => {
+            let peer = server.version().await;
+            let peer = peer.map_or_else(|| "unknown".to_owned(), |v| format!("kubernetes {v}"));
+            let ours = crate::USER_AGENT.replace('/', " ");
+            let provenance = Provenance::new(&peer, &command, &ours, "API server", &ours);
+            Some(record.start(&provenance, output)?)
+        }
+        None => None,
+    };
+    let established = establish(&config, &server, &found.pod, recorder).await?;
     output.trace(1, || "session: SPDY/3.1".to_owned());
     // Its pool of connections is of no more use.
     drop((server, config));
     let place = format!("pod/{} in namespace {namespace}", found.pod);
     serve(established, bound, &place, output).await
+}
+
+/// How to run it again, for a transcript: the target and the ports. Files, contexts and addresses are
+/// this machine's.
+fn command(request: &Request) -> String {
+    let namespace = request.namespace.iter().map(|name| format!("-n {name} "));
+    let ports = request
+        .ports
+        .iter()
+        .map(|port| format!(" :{}", port.remote));
+    format!(
+        "pf {}{}{}",
+        namespace.collect::<String>(),
+        request.target,
+        ports.collect::<String>()
+    )
 }
 
 async fn serve(
