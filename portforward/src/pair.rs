@@ -54,7 +54,14 @@ pub struct Label {
     pub port: u16,
     /// What joins the pair.
     pub request: RequestId,
+    /// The client keeps its direction open after the server's FIN and ends it by a FIN of its own.
+    /// Others wait for the error stream's end, or reset (PROTOCOL.md 3.3).
+    pub half_close: bool,
 }
+
+/// Header by which our clients say that they keep half-close; real servers ignore it
+/// (PROTOCOL.md 3.1).
+const HALF_CLOSE: &str = "half-close";
 
 /// The request id of a pair, or what stands in for it.
 pub type RequestId = Vec<u8>;
@@ -90,6 +97,7 @@ impl Label {
             kind,
             port: number,
             request,
+            half_close: headers.get(HALF_CLOSE) == Some(b"keep"),
         })
     }
 
@@ -100,6 +108,9 @@ impl Label {
         headers.push("streamtype", kind.name());
         headers.push("port", port.to_string());
         headers.push("requestid", request.to_string());
+        if kind == StreamType::Data {
+            headers.push(HALF_CLOSE, "keep");
+        }
         headers
     }
 }
@@ -123,6 +134,8 @@ pub enum Added<S> {
     Pair {
         /// The port both named.
         port: u16,
+        /// Whether the data stream's client keeps half-close.
+        half_close: bool,
         /// The data stream.
         data: S,
         /// The error stream.
@@ -176,12 +189,14 @@ impl<S> Pairing<S> {
                 Added::PortMismatch(lone.stream, stream)
             }
             Some((_, lone)) => {
+                let half_close = label.half_close || lone.label.half_close;
                 let (data, error) = match label.kind {
                     StreamType::Data => (stream, lone.stream),
                     StreamType::Error => (lone.stream, stream),
                 };
                 Added::Pair {
                     port: label.port,
+                    half_close,
                     data,
                     error,
                 }
@@ -238,6 +253,7 @@ mod tests {
             kind,
             port,
             request: request.into(),
+            half_close: false,
         }
     }
 
@@ -308,6 +324,7 @@ mod tests {
             );
             let pair = Added::Pair {
                 port: 80,
+                half_close: false,
                 data: StreamType::Data,
                 error: StreamType::Error,
             };

@@ -405,6 +405,42 @@ async fn an_early_answer_to_an_upload_is_delivered() {
     }
 }
 
+/// A client that neither resets nor half-closes the data stream after the pod's end, as kubectl up
+/// to 1.31, still gets the end of the error stream that it waits for.
+#[tokio::test]
+async fn a_close_by_the_pod_ends_the_pair_for_old_clients() {
+    let port = pod(|mut socket| async move { socket.write_all(b"bye").await.unwrap() }).await;
+    let (a, b) = duplex(1 << 16);
+    let (session, driver) = session::client(a, BytesMut::new(), Config::default());
+    tokio::spawn(driver);
+    tokio::spawn(node::serve(
+        b,
+        BytesMut::new(),
+        PodRef::new("n", "p", "u"),
+        Arc::new(Loopback),
+    ));
+    let port = port.to_string();
+    let headers = |kind| {
+        [
+            ("streamtype", kind),
+            ("port", port.as_str()),
+            ("requestid", "0"),
+        ]
+        .into_iter()
+        .collect()
+    };
+    let mut error = session.open(headers("error")).unwrap();
+    error.shutdown().await.unwrap();
+    let mut data = session.open(headers("data")).unwrap();
+    let mut got = Vec::new();
+    data.read_to_end(&mut got).await.unwrap();
+    assert_eq!(got, b"bye");
+    let text = timeout(Duration::from_secs(3), error.read_to_end(&mut got))
+        .await
+        .unwrap();
+    assert_eq!(text.unwrap(), 0, "success has no text");
+}
+
 /// A runtime played by hand: gives the test the two streams of each pair.
 fn runtime() -> (Forwarder, Session) {
     let (a, b) = duplex(1 << 16);

@@ -1,8 +1,9 @@
 //! The node's side of a session: pairs, dials the pod, copies (PROTOCOL.md 3.4, 3.5, 7.3).
 //!
 //! What differs from containerd, for the better: the client's half-close is passed to the pod and
-//! its answer awaited; a close by the pod ends the pair at once; a failure never shows as FIN on
-//! the data stream.
+//! its answer awaited; with clients that keep half-close the pod's is passed on too, with others a
+//! close by the pod ends the pair after 1 s without a byte; a failure never shows as FIN on the
+//! data stream.
 
 use super::{Dial, PodRef};
 use crate::copy::{DownEnd, Relay, UpEnd};
@@ -33,6 +34,9 @@ const FORWARDS: usize = 1024;
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time for a failed pod's last bytes to leave.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a client that does not keep half-close may be quiet after the pod's end. The runtime's
+/// own rule gives it this long in all (PROTOCOL.md 7.3).
+const QUIET: Duration = Duration::from_secs(1);
 /// Time for what had arrived to be passed on after one direction failed.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -114,12 +118,18 @@ async fn serve_pairs(
                 data.reset(RstStatus::REFUSED_STREAM);
                 error.reset(RstStatus::REFUSED_STREAM);
             }
-            Added::Pair { port, data, error } => {
+            Added::Pair {
+                port,
+                half_close,
+                data,
+                error,
+            } => {
                 let watch = Watch::new(observer.as_ref(), observe::Place::Session);
                 watch.tell(|| Event::Paired { port });
                 let target = Target {
                     pod: pod.clone(),
                     port,
+                    half_close,
                     watch,
                 };
                 tasks.spawn(forward(data, error, target, Arc::clone(&dialer)));
@@ -154,12 +164,19 @@ async fn expire(lone: Lone<Stream>) {
 struct Target {
     pod: PodRef,
     port: u16,
+    /// The client keeps half-close.
+    half_close: bool,
     watch: Watch,
 }
 
 /// One pair: dial, copy, verdict.
 async fn forward(mut data: Stream, mut error: Stream, target: Target, dialer: Arc<dyn Dial>) {
-    let Target { pod, port, watch } = target;
+    let Target {
+        pod,
+        port,
+        half_close,
+        watch,
+    } = target;
     let failed = |cause: &str| {
         format!(
             "error forwarding port {port} to pod {}, uid {}: {cause}",
@@ -191,7 +208,7 @@ async fn forward(mut data: Stream, mut error: Stream, target: Target, dialer: Ar
     watch.tell(|| Event::Dialled);
     // Small answers must not wait for more.
     drop(socket.set_nodelay(true));
-    match Carried::new(socket, data, watch).run().await {
+    match Carried::new(socket, data, half_close, watch).run().await {
         Ok(()) => end_error(&mut error).await,
         Err((data, cause)) => fail(data, error, &failed(&cause)).await,
     }
@@ -228,17 +245,20 @@ struct Carried {
     relay: Relay<TcpStream>,
     up_over: bool,
     down_over: bool,
+    /// The client keeps half-close: it ends its direction itself.
+    half_close: bool,
     watch: Watch,
     /// First bytes told, of the pod's and of the client's.
     told: (bool, bool),
 }
 
 impl Carried {
-    fn new(socket: TcpStream, data: Stream, watch: Watch) -> Self {
+    fn new(socket: TcpStream, data: Stream, half_close: bool, watch: Watch) -> Self {
         Self {
             relay: Relay::new(socket, data),
             up_over: false,
             down_over: false,
+            half_close,
             watch,
             told: (false, false),
         }
@@ -269,7 +289,7 @@ impl Carried {
     /// A client that reset or vanished: `Ok`, after the pod socket was reset.
     async fn run(mut self) -> Result<(), (Stream, String)> {
         while !(self.up_over && self.down_over) {
-            let cause = match self.step().await {
+            let cause = match self.step_or_quiet().await {
                 Step::Up(UpEnd::Eof) => {
                     self.up_over = true;
                     self.watch.tell(|| Event::EndOfFile { way: Way::ToClient });
@@ -284,6 +304,10 @@ impl Carried {
                         }
                         _ => continue,
                     }
+                }
+                Step::Quiet => {
+                    self.down_over = true;
+                    continue;
                 }
                 Step::Up(UpEnd::Socket(e)) => format!("read from the pod: {e}"),
                 Step::Down(DownEnd::Socket(e)) => {
@@ -313,6 +337,22 @@ impl Carried {
         Ok(())
     }
 
+    /// As [`Carried::step`]; but once the pod has ended, a client that does not keep half-close
+    /// and sends nothing for a moment is taken to have ended too. It waits for the error stream.
+    async fn step_or_quiet(&mut self) -> Step {
+        if self.half_close || !self.up_over {
+            return self.step().await;
+        }
+        loop {
+            let before = self.relay.down;
+            match timeout(QUIET, self.step()).await {
+                Ok(step) => return step,
+                Err(_) if self.relay.down != before => {}
+                Err(_) => return Step::Quiet,
+            }
+        }
+    }
+
     async fn step(&mut self) -> Step {
         poll_fn(|cx| {
             let down = self.relay.poll_down(cx);
@@ -338,4 +378,6 @@ enum Step {
     Up(UpEnd),
     Down(DownEnd),
     Failed,
+    /// The pod has ended and the client says no more.
+    Quiet,
 }
