@@ -367,7 +367,7 @@ fn after() -> Vec<Row> {
         ended(
             "another SPDY version",
             &[0x80, 2, 0, 6, 0, 0, 0, 4, 0, 0, 0, 2],
-            "the peer closed the connection",
+            "why: the ",
         ),
         broken(
             "PING of 5 bytes",
