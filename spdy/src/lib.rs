@@ -53,6 +53,7 @@ mod codec;
 mod config;
 mod conn;
 mod error;
+mod event;
 mod frame;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -64,11 +65,12 @@ mod stream_id;
 
 pub use codec::{Decoder, Encoder};
 pub use config::{Config, HeaderEncoding, Limits, Role};
-pub use conn::{Connection, Event, Stats};
+pub use conn::Connection;
 pub use error::{
     ConnectionError, ConnectionErrorKind, DecodeError, DecodeErrorKind, EncodeError, Initiator,
     OpenError, StreamError,
 };
+pub use event::{Event, Stats};
 pub use frame::{
     Data, Frame, GoAway, Headers, Kind, Ping, RstStream, Setting, Settings, SynReply, SynStream,
     Unknown, WindowUpdate,
