@@ -11,7 +11,8 @@ use std::time::Duration;
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// It opened a stream: answer with [`Connection::reply`] or [`Connection::reset`].
+    /// It opened a stream: answer with [`crate::Connection::reply`] or
+    /// [`crate::Connection::reset`].
     Opened {
         /// The stream.
         id: StreamId,
