@@ -107,7 +107,7 @@ pub async fn forward(target: SocketAddr, tls: Option<&Tls>) -> io::Result<Socket
         None => join(client, server, target),
         Some(tls) => {
             let (client, server) = tokio::try_join!(tls.connect(client), tls.accept(server))?;
-            join(client, server, target)
+            join(client, server, target)?
         }
     };
     let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -121,8 +121,9 @@ pub async fn forward(target: SocketAddr, tls: Option<&Tls>) -> io::Result<Socket
     Ok(address)
 }
 
-fn join(client: impl Io, server: impl Io, target: SocketAddr) -> Forwarder {
-    let (session, driver) = session::client(client, BytesMut::new(), Config::default());
+fn join(client: impl Io, server: impl Io, target: SocketAddr) -> io::Result<Forwarder> {
+    let (session, driver) =
+        session::client(client, BytesMut::new(), Config::default()).map_err(io::Error::other)?;
     tokio::spawn(driver);
     let pod = PodRef::new("default", "bench", "0");
     tokio::spawn(node::serve(
@@ -131,7 +132,7 @@ fn join(client: impl Io, server: impl Io, target: SocketAddr) -> Forwarder {
         pod,
         Arc::new(To(target)),
     ));
-    Forwarder::new(session)
+    Ok(Forwarder::new(session))
 }
 
 /// Two relays of 64 KiB buffers with one connection each per forwarded connection, plain or TLS

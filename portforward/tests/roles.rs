@@ -48,7 +48,7 @@ struct Cluster {
 impl Cluster {
     fn start() -> Self {
         let (a, b) = duplex(1 << 16);
-        let (session, driver) = session::client(a, BytesMut::new(), Config::default());
+        let (session, driver) = session::client(a, BytesMut::new(), Config::default()).unwrap();
         tokio::spawn(driver);
         let pod = PodRef::new("default", "web", "u1");
         let node = tokio::spawn(node::serve(b, BytesMut::new(), pod, Arc::new(Loopback)));
@@ -411,7 +411,7 @@ async fn an_early_answer_to_an_upload_is_delivered() {
 async fn a_close_by_the_pod_ends_the_pair_for_old_clients() {
     let port = pod(|mut socket| async move { socket.write_all(b"bye").await.unwrap() }).await;
     let (a, b) = duplex(1 << 16);
-    let (session, driver) = session::client(a, BytesMut::new(), Config::default());
+    let (session, driver) = session::client(a, BytesMut::new(), Config::default()).unwrap();
     tokio::spawn(driver);
     tokio::spawn(node::serve(
         b,
@@ -444,9 +444,9 @@ async fn a_close_by_the_pod_ends_the_pair_for_old_clients() {
 /// A runtime played by hand: gives the test the two streams of each pair.
 fn runtime() -> (Forwarder, Session) {
     let (a, b) = duplex(1 << 16);
-    let (session, driver) = session::client(a, BytesMut::new(), Config::default());
+    let (session, driver) = session::client(a, BytesMut::new(), Config::default()).unwrap();
     tokio::spawn(driver);
-    let (runtime, driver) = session::server(b, BytesMut::new(), Config::default());
+    let (runtime, driver) = session::server(b, BytesMut::new(), Config::default()).unwrap();
     tokio::spawn(driver);
     (Forwarder::new(session), runtime)
 }

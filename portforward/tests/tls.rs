@@ -195,7 +195,7 @@ async fn a_forward_through_all_three() {
     let path = Path::new(move |io, early, pod| node::serve(io, early, pod, dialer.clone())).await;
     let upgraded = path.upgrade().await.unwrap();
     let (session, driver) =
-        session::client(upgraded.io, upgraded.early, session::Config::default());
+        session::client(upgraded.io, upgraded.early, session::Config::default()).unwrap();
     tokio::spawn(driver);
     let forwarder = Forwarder::new(session);
     let (listener, address) = listen().await;

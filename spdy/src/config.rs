@@ -1,4 +1,10 @@
+use crate::error::ConfigError;
+use crate::limits::Limits;
+use crate::stream_id::StreamId;
 use std::time::Duration;
+
+/// Window of every stream and of the connection before anything was said (§2.6.8).
+pub(crate) const INITIAL_WINDOW: u32 = 64 << 10;
 
 /// Which end of the connection this is. Decides stream id and PING id parity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -6,8 +12,34 @@ use std::time::Duration;
 pub enum Role {
     /// Opens streams with odd ids.
     Client,
-    /// Answers them.
+    /// Answers them; its own have even ids, and Kubernetes clients take none.
     Server,
+}
+
+/// Whose rules hold where real peers and the draft differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Dialect {
+    /// moby/spdystream's, behind every kubelet and runtime: what it tolerates is tolerated, what
+    /// it chokes on is never sent (PROTOCOL.md 1.6).
+    Kubernetes,
+    /// The public draft 3.1, to the letter.
+    Spdy31,
+}
+
+/// Whether windows count (§2.6.8). Deployed Kubernetes peers neither send nor heed
+/// WINDOW_UPDATE (PROTOCOL.md 1.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FlowControl {
+    /// Never: windows are neither sent nor heeded.
+    Off,
+    /// Once the peer shows that it has it, by WINDOW_UPDATE or by SETTINGS with an initial window,
+    /// or once both ends agreed ([`crate::Connection::agree_flow_control`]). Until then nothing
+    /// waits for credit, and none is sent. A peer that sent too much before is forgiven.
+    Detect,
+    /// From the first byte, enforced both ways.
+    On,
 }
 
 /// How header blocks are written. Peers must accept both (PROTOCOL.md 1.4).
@@ -22,68 +54,40 @@ pub enum HeaderEncoding {
     Deflate(u32),
 }
 
-/// What a peer may make this end hold or do. Over a limit the connection ends, except where a
-/// field says otherwise. Numbers and reactions: RELIABILITY budgets named in each field.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Limits {
-    /// Payload bytes of a control frame without header block (B1).
-    pub control_frame: usize,
-    /// Compressed bytes of a header block (B2).
-    pub header_block: usize,
-    /// Decompressed bytes of a header block (B3).
-    pub header_block_inflated: usize,
-    /// Pairs in a header block (B4).
-    pub header_pairs: usize,
-    /// Bytes of a header name (B4).
-    pub header_name: usize,
-    /// Bytes of a header value (B4).
-    pub header_value: usize,
-    /// Streams the peer may have open; more are reset with REFUSED_STREAM and the connection
-    /// stays (B6).
-    pub peer_streams: usize,
-    /// Streams we may have open; [`crate::Connection::open`] fails beyond (B6).
-    pub own_streams: usize,
-    /// Resets we had to send because of peer errors, per connection (B9).
-    pub error_resets: u32,
-    /// Streams that the peer opens and resets before they were answered, per 10 s (B8).
-    pub rapid_resets: u32,
-    /// Frames waiting to be written that the peer provoked (PING answers, resets): beyond it
-    /// [`crate::Connection::recv`] stops consuming until some are written (B10).
-    pub queued_replies: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            control_frame: 4 * 1024,
-            header_block: 16 * 1024,
-            header_block_inflated: 64 * 1024,
-            header_pairs: 64,
-            header_name: 256,
-            header_value: 8 * 1024,
-            peer_streams: 2048,
-            own_streams: 2048,
-            error_resets: 256,
-            rapid_resets: 200,
-            queued_replies: 256,
-        }
-    }
-}
-
 /// Everything a [`crate::Connection`] is told at birth.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
     /// Which end this is.
     pub role: Role,
+    /// Whose rules hold.
+    pub dialect: Dialect,
+    /// Whether windows count.
+    pub flow_control: FlowControl,
     /// How our header blocks are written.
     pub header_encoding: HeaderEncoding,
-    /// Largest DATA payload we send, bytes. Deployed senders use at most 32 KiB (PROTOCOL.md 1.8).
+    /// Largest DATA payload we send, bytes, 1 to 2^24 - 1. Deployed senders use at most 32 KiB
+    /// (PROTOCOL.md 1.8).
     pub data_payload: usize,
+    /// Bytes that are made frames ahead of the transport. What is framed leaves in that order:
+    /// less is fairer, more saves calls.
+    pub write_ahead: usize,
+    /// Window we grant on each stream with flow control, bytes, 1 to 2^31 - 1.
+    pub stream_window: u32,
+    /// Window we grant on the connection, bytes, 65,536 (where every connection begins) to
+    /// 2^31 - 1.
+    pub session_window: u32,
     /// Time between PINGs; `None` sends none. The next is sent only after the last was answered,
     /// as Kubernetes clients do (PROTOCOL.md 1.9).
     pub ping_interval: Option<Duration>,
+    /// The connection fails when nothing has arrived for this long (B27); `None`: never. Only
+    /// with [`Config::ping_interval`] does a healthy peer have a reason to send.
+    pub dead_after: Option<Duration>,
+    /// The connection ends when no frame went either way for this long (B26); `None`: never.
+    pub idle_timeout: Option<Duration>,
+    /// The first id of ours; by default 1 for a client, 2 for a server. For those who want to see
+    /// what happens when ids run out.
+    pub first_stream_id: Option<StreamId>,
     /// Budgets.
     pub limits: Limits,
 }
@@ -94,13 +98,71 @@ impl Config {
     pub fn kubernetes(role: Role) -> Self {
         Self {
             role,
+            dialect: Dialect::Kubernetes,
+            flow_control: FlowControl::Off,
             header_encoding: HeaderEncoding::Stored,
-            data_payload: 32 * 1024,
+            data_payload: 32 << 10,
+            write_ahead: 256 << 10,
+            stream_window: INITIAL_WINDOW,
+            session_window: INITIAL_WINDOW,
             ping_interval: match role {
                 Role::Client => Some(Duration::from_secs(5)),
                 Role::Server => None,
             },
+            dead_after: None,
+            idle_timeout: None,
+            first_stream_id: None,
             limits: Limits::default(),
+        }
+    }
+
+    /// What the draft says: windows of 64 KiB on every stream and on the connection.
+    #[must_use]
+    pub fn strict(role: Role) -> Self {
+        Self {
+            dialect: Dialect::Spdy31,
+            flow_control: FlowControl::On,
+            data_payload: 16 << 10,
+            ..Self::kubernetes(role)
+        }
+    }
+
+    /// Whether all values make sense.
+    ///
+    /// # Errors
+    /// The first that does not.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.limits.check()?;
+        let max = StreamId::MAX;
+        if self.data_payload == 0 || self.data_payload > 0xff_ffff {
+            return Err(ConfigError::Range("data_payload"));
+        }
+        if self.write_ahead == 0 {
+            return Err(ConfigError::Range("write_ahead"));
+        }
+        if self.stream_window == 0 || self.stream_window > max {
+            return Err(ConfigError::Range("stream_window"));
+        }
+        if self.session_window < INITIAL_WINDOW || self.session_window > max {
+            return Err(ConfigError::Range("session_window"));
+        }
+        if matches!(self.header_encoding, HeaderEncoding::Deflate(level) if level == 0 || level > 9)
+        {
+            return Err(ConfigError::Range("header_encoding"));
+        }
+        let first = self.first_stream_id.map(StreamId::is_client);
+        if first.is_some_and(|client| client != (self.role == Role::Client)) {
+            return Err(ConfigError::Range("first_stream_id"));
+        }
+        Ok(())
+    }
+
+    /// The first id of ours.
+    pub(crate) fn first_id(&self) -> u32 {
+        match (self.first_stream_id, self.role) {
+            (Some(id), _) => id.get(),
+            (None, Role::Client) => 1,
+            (None, Role::Server) => 2,
         }
     }
 }

@@ -1,6 +1,8 @@
+use crate::limits::Budget;
 use crate::status::{GoAwayStatus, RstStatus};
 use crate::stream_id::StreamId;
 use std::fmt;
+use std::time::Duration;
 
 /// Who caused an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +112,23 @@ pub enum DecodeErrorKind {
     HeaderUpperCase,
     /// A name that SPDY forbids (`connection`, `host`, ...).
     HeaderForbidden(&'static str),
+    /// A name of no letters ([`crate::Dialect::Spdy31`]).
+    HeaderEmptyName,
+    /// A name that was there already ([`crate::Dialect::Spdy31`]).
+    HeaderRepeated,
+    /// An empty value among several ([`crate::Dialect::Spdy31`]).
+    HeaderEmptyValue,
+    /// Another version than 3 ([`crate::Dialect::Spdy31`]).
+    Version(u16),
+    /// A control frame of a type that SPDY/3.1 does not have ([`crate::Dialect::Spdy31`]).
+    UnknownFrame(u16),
+    /// More SETTINGS entries than allowed.
+    SettingsEntries {
+        /// What the frame said.
+        count: u32,
+        /// What is allowed.
+        limit: usize,
+    },
 }
 
 impl fmt::Display for DecodeErrorKind {
@@ -155,6 +174,17 @@ impl fmt::Display for DecodeErrorKind {
             Self::HeaderSurplus(n) => write!(f, "{n} bytes behind the last header pair"),
             Self::HeaderUpperCase => f.write_str("header name with an upper-case letter"),
             Self::HeaderForbidden(name) => write!(f, "header {name} is forbidden in SPDY"),
+            Self::HeaderEmptyName => f.write_str("header with an empty name"),
+            Self::HeaderRepeated => f.write_str("header name given twice"),
+            Self::HeaderEmptyValue => f.write_str("header with an empty value among several"),
+            Self::Version(version) => write!(f, "control frame of SPDY version {version}, not 3"),
+            Self::UnknownFrame(kind) => write!(f, "control frame of unknown type {kind}"),
+            Self::SettingsEntries { count, limit } => {
+                write!(
+                    f,
+                    "SETTINGS of {count} entries, more than the {limit} allowed"
+                )
+            }
         }
     }
 }
@@ -210,32 +240,62 @@ impl ConnectionError {
     #[must_use]
     pub fn initiator(&self) -> Initiator {
         match self.kind {
-            ConnectionErrorKind::Decode(_)
-            | ConnectionErrorKind::TooManyErrors { .. }
-            | ConnectionErrorKind::RapidResets { .. } => Initiator::Remote,
+            ConnectionErrorKind::Idle { .. }
+            | ConnectionErrorKind::Drain { .. }
+            | ConnectionErrorKind::Encode(_) => Initiator::Library,
+            _ => Initiator::Remote,
         }
     }
 
     /// What the GOAWAY that answers it should say.
     #[must_use]
     pub fn status(&self) -> GoAwayStatus {
-        GoAwayStatus::PROTOCOL_ERROR
+        match self.kind {
+            // Nobody did anything wrong.
+            ConnectionErrorKind::Idle { .. }
+            | ConnectionErrorKind::Drain { .. }
+            | ConnectionErrorKind::Silent { .. } => GoAwayStatus::OK,
+            ConnectionErrorKind::Encode(_) => GoAwayStatus::INTERNAL_ERROR,
+            _ => GoAwayStatus::PROTOCOL_ERROR,
+        }
     }
 }
 
 impl fmt::Display for ConnectionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use ConnectionErrorKind as K;
         match &self.kind {
-            ConnectionErrorKind::Decode(e) => e.fmt(f),
-            ConnectionErrorKind::TooManyErrors { limit } => {
+            K::Decode(e) => e.fmt(f),
+            K::Encode(e) => e.fmt(f),
+            K::TooManyErrors { limit } => {
                 write!(f, "the peer caused more than {limit} stream errors")
             }
-            ConnectionErrorKind::RapidResets { limit } => {
-                write!(
-                    f,
-                    "the peer opened and reset more than {limit} streams within 10 s"
-                )
+            K::RapidResets { limit } => write!(
+                f,
+                "the peer opened and reset more than {limit} streams within 10 s"
+            ),
+            K::Flood { frame, limit } => {
+                write!(f, "the peer sent more than {limit} {frame} within 10 s")
             }
+            K::Glitches { limit } => write!(
+                f,
+                "the peer did odd things worth more than {limit} points within 10 minutes"
+            ),
+            K::WindowExceeded => f.write_str("the peer sent more than the connection's window"),
+            K::WindowOverflow => f.write_str("a window was raised above 2^31 - 1"),
+            K::StreamOrder { id, last } => {
+                write!(f, "stream {id} was opened after stream {last}")
+            }
+            K::StreamParity(id) => write!(f, "stream {id} is not the peer's to open"),
+            K::Idle { after } => write!(f, "no frame either way for {} s", after.as_secs_f32()),
+            K::Silent { after } => {
+                write!(f, "nothing from the peer for {} s", after.as_secs_f32())
+            }
+            K::Drain { after } => write!(
+                f,
+                "the connection did not end within {} s of GOAWAY",
+                after.as_secs_f32()
+            ),
         }
     }
 }
@@ -244,10 +304,15 @@ impl std::error::Error for ConnectionError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.kind {
             ConnectionErrorKind::Decode(e) => Some(e),
-            ConnectionErrorKind::TooManyErrors { .. } | ConnectionErrorKind::RapidResets { .. } => {
-                None
-            }
+            ConnectionErrorKind::Encode(e) => Some(e),
+            _ => None,
         }
+    }
+}
+
+impl From<ConnectionErrorKind> for ConnectionError {
+    fn from(kind: ConnectionErrorKind) -> Self {
+        Self { kind }
     }
 }
 
@@ -268,14 +333,81 @@ pub enum ConnectionErrorKind {
     /// The peer opened streams only to reset them (B8).
     RapidResets {
         /// Resets allowed per 10 s.
-        limit: u32,
+        limit: usize,
     },
     /// The peer made us reset too many streams (B9).
     TooManyErrors {
         /// Resets allowed.
-        limit: u32,
+        limit: usize,
     },
+    /// More frames of a kind than allowed (B11, B12).
+    Flood {
+        /// `PING`, `SETTINGS` or `empty DATA`.
+        frame: &'static str,
+        /// Frames allowed per 10 s.
+        limit: usize,
+    },
+    /// Too much that is tolerated (B30).
+    Glitches {
+        /// Score allowed per 10 minutes.
+        limit: usize,
+    },
+    /// DATA beyond the connection's window (§2.6.8).
+    WindowExceeded,
+    /// WINDOW_UPDATE or SETTINGS made a window larger than it can be (§2.6.8).
+    WindowOverflow,
+    /// Ids must rise ([`crate::Dialect::Spdy31`], §2.3.2).
+    StreamOrder {
+        /// The new stream.
+        id: StreamId,
+        /// The last one before.
+        last: u32,
+    },
+    /// Odd ids are the client's ([`crate::Dialect::Spdy31`], §2.3.2).
+    StreamParity(StreamId),
+    /// [`crate::Config::idle_timeout`] passed.
+    Idle {
+        /// The timeout.
+        after: Duration,
+    },
+    /// [`crate::Config::dead_after`] passed.
+    Silent {
+        /// The timeout.
+        after: Duration,
+    },
+    /// Streams were still there [`crate::Limits::drain_ms`] after GOAWAY (B29).
+    Drain {
+        /// The timeout.
+        after: Duration,
+    },
+    /// A frame of ours cannot be written, and the compression context is lost.
+    Encode(EncodeError),
 }
+
+/// A [`crate::Config`] that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A limit of 0 or over its ceiling.
+    Limit(Budget),
+    /// A field of this name out of its range.
+    Range(&'static str),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Limit(b) => write!(
+                f,
+                "limit {} ({}) is {}, and must be 1 to {}",
+                b.name, b.id, b.value, b.ceiling
+            ),
+            Self::Range(field) => write!(f, "{field} is out of range"),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
 
 /// Why a stream cannot be opened. Never caused by bytes of the peer alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -285,8 +417,10 @@ pub enum OpenError {
     GoingAway,
     /// All ids are used; a new connection is needed.
     IdsExhausted,
-    /// [`crate::Limits::own_streams`] are open.
+    /// [`crate::Limits::own_streams`] are open, or as many as the peer's SETTINGS allow.
     TooManyStreams(usize),
+    /// A priority above 7 or an associated id of more than 31 bits.
+    BadOpening,
     /// The header block cannot be written.
     Encode(EncodeError),
 }
@@ -297,6 +431,7 @@ impl fmt::Display for OpenError {
             Self::GoingAway => f.write_str("the connection is going away"),
             Self::IdsExhausted => f.write_str("all stream ids of the connection are used"),
             Self::TooManyStreams(n) => write!(f, "{n} streams are open already"),
+            Self::BadOpening => f.write_str("priority above 7, or associated id above 2^31 - 1"),
             Self::Encode(e) => e.fmt(f),
         }
     }
@@ -318,6 +453,10 @@ pub enum StreamError {
     NotReplied(StreamId),
     /// A second SYN_REPLY, or one for a stream this side opened.
     NotReplyable(StreamId),
+    /// HEADERS in [`crate::Dialect::Kubernetes`]: the receiver stops at them (PROTOCOL.md 1.6).
+    NotInDialect(StreamId),
+    /// The connection has failed.
+    Failed,
     /// The frame cannot be written.
     Encode(EncodeError),
 }
@@ -330,6 +469,10 @@ impl fmt::Display for StreamError {
             Self::FinSent(id) => write!(f, "stream {id}: FIN was sent already"),
             Self::NotReplied(id) => write!(f, "stream {id}: SYN_REPLY must come before DATA"),
             Self::NotReplyable(id) => write!(f, "stream {id} takes no SYN_REPLY"),
+            Self::NotInDialect(id) => {
+                write!(f, "stream {id}: Kubernetes peers stop at a HEADERS frame")
+            }
+            Self::Failed => f.write_str("the connection has failed"),
             Self::Encode(e) => e.fmt(f),
         }
     }

@@ -1,5 +1,6 @@
 //! What comes out of a connection: events and counters.
 
+use crate::frame::Settings;
 use crate::header::HeaderBlock;
 use crate::status::{GoAwayStatus, RstStatus};
 use crate::stream_id::StreamId;
@@ -46,8 +47,30 @@ pub enum Event {
         /// Why.
         status: RstStatus,
     },
+    /// It sent HEADERS on a stream; none come from Kubernetes.
+    Headers {
+        /// The stream.
+        id: StreamId,
+        /// The block.
+        headers: HeaderBlock,
+        /// No DATA will come any more.
+        fin: bool,
+    },
+    /// [`crate::Connection::send`] had no room for this stream, and has some now.
+    Writable {
+        /// The stream.
+        id: StreamId,
+    },
+    /// It sent SETTINGS, and they were heeded. Without flow control, in
+    /// [`crate::Dialect::Kubernetes`], they mean nothing and are dropped.
+    Settings {
+        /// What it said.
+        settings: Settings,
+    },
     /// It answered our PING.
     Pong {
+        /// The PING.
+        id: u32,
         /// Time between PING and answer.
         round_trip: Duration,
     },
@@ -73,13 +96,19 @@ impl fmt::Debug for Event {
                 write!(f, "Data({id}, {} bytes, fin: {fin})", payload.len())
             }
             Self::Reset { id, status } => write!(f, "Reset({id}, {status})"),
-            Self::Pong { round_trip } => write!(f, "Pong({round_trip:?})"),
+            Self::Headers { id, headers, fin } => {
+                write!(f, "Headers({id}, {headers:?}, fin: {fin})")
+            }
+            Self::Writable { id } => write!(f, "Writable({id})"),
+            Self::Settings { settings } => write!(f, "Settings({settings:?})"),
+            Self::Pong { id, round_trip } => write!(f, "Pong({id}, {round_trip:?})"),
             Self::GoAway { last_good, status } => write!(f, "GoAway({last_good}, {status})"),
         }
     }
 }
 
-/// Counters of one connection.
+/// What one connection has done so far, and what it holds now. The second half is what the
+/// budgets of [`crate::Limits`] bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -89,12 +118,36 @@ pub struct Stats {
     pub bytes_received: u64,
     /// DATA payload bytes queued for sending.
     pub bytes_sent: u64,
+    /// Decompressed bytes of header blocks received.
+    pub header_bytes_inflated: u64,
     /// Streams opened by this side.
     pub opened: u64,
     /// Streams opened by the peer and admitted.
     pub accepted: u64,
-    /// Resets sent because of peer errors or limits.
-    pub error_resets: u32,
+    /// Streams of the peer refused because of a limit (B6, B7).
+    pub refused: u64,
+    /// Resets sent because of peer errors (B9).
+    pub error_resets: usize,
     /// Frames dropped: for streams that are gone, or of unknown type.
     pub ignored: u64,
+    /// Streams reset by the peer before they were answered, in the current 10 s (B8).
+    pub rapid_resets: usize,
+    /// Score of oddities in the current 10 minutes (B30).
+    pub glitches: usize,
+    /// Streams we opened that are known (B6).
+    pub own_streams: usize,
+    /// Streams the peer opened that are known, and ended ones with something unread (B6).
+    pub peer_streams: usize,
+    /// Streams the peer opened that we have not answered (B7).
+    pub unanswered_streams: usize,
+    /// Answers that the peer provoked and that wait to be written (B10).
+    pub queued_replies: usize,
+    /// Events that wait to be polled (B12).
+    pub queued_events: usize,
+    /// Payload bytes handed out, or waiting in events, and not reported as consumed (B14).
+    pub unconsumed: usize,
+    /// Payload bytes that wait to become frames (B15).
+    pub queued_to_send: usize,
+    /// Bytes of frames that wait to be written.
+    pub outgoing: usize,
 }

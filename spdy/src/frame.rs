@@ -140,6 +140,15 @@ pub enum Frame {
 }
 
 /// Opens a stream (§2.6.1).
+///
+/// | bits | field |
+/// |---|---|
+/// | 1 + 15 + 16 | 1, version 3, type 1 |
+/// | 8 + 24 | flags (1 FIN, 2 UNIDIRECTIONAL), length = 10 + block |
+/// | 1 + 31 | reserved, stream id |
+/// | 1 + 31 | reserved, associated stream id |
+/// | 3 + 5 + 8 | priority, unused, slot |
+/// | rest | header block |
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "the wire format is fixed")]
 pub struct SynStream {
@@ -147,7 +156,7 @@ pub struct SynStream {
     pub id: StreamId,
     /// Stream it belongs to, 0 for none. 31 bits.
     pub associated: u32,
-    /// 0 (highest) to 7.
+    /// 0 (highest) to 7; higher bits are not sent.
     pub priority: u8,
     /// Credential slot; 0 in SPDY/3.1.
     pub slot: u8,
@@ -160,6 +169,13 @@ pub struct SynStream {
 }
 
 /// Accepts a stream (§2.6.2).
+///
+/// | bits | field |
+/// |---|---|
+/// | 1 + 15 + 16 | 1, version 3, type 2 |
+/// | 8 + 24 | flags (1 FIN), length = 4 + block |
+/// | 1 + 31 | reserved, stream id |
+/// | rest | header block |
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "the wire format is fixed")]
 pub struct SynReply {
@@ -172,6 +188,13 @@ pub struct SynReply {
 }
 
 /// Ends a stream at once (§2.6.3).
+///
+/// | bits | field |
+/// |---|---|
+/// | 1 + 15 + 16 | 1, version 3, type 3 |
+/// | 8 + 24 | flags 0, length 8 |
+/// | 1 + 31 | reserved, stream id |
+/// | 32 | status, not 0 |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "the wire format is fixed")]
 pub struct RstStream {
@@ -182,6 +205,13 @@ pub struct RstStream {
 }
 
 /// Parameters (§2.6.4).
+///
+/// | bits | field |
+/// |---|---|
+/// | 1 + 15 + 16 | 1, version 3, type 4 |
+/// | 8 + 24 | flags (1 CLEAR), length = 4 + 8 x count |
+/// | 32 | count |
+/// | 8 + 24 + 32 | flags, id, value; count times |
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "the wire format is fixed")]
 pub struct Settings {
@@ -204,6 +234,12 @@ pub struct Setting {
 }
 
 /// Sign of life (§2.6.5).
+///
+/// | bits | field |
+/// |---|---|
+/// | 1 + 15 + 16 | 1, version 3, type 6 |
+/// | 8 + 24 | flags 0, length 4 |
+/// | 32 | id, not 0 |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "the wire format is fixed")]
 pub struct Ping {
@@ -212,6 +248,13 @@ pub struct Ping {
 }
 
 /// No more streams (§2.6.6).
+///
+/// | bits | field |
+/// |---|---|
+/// | 1 + 15 + 16 | 1, version 3, type 7 |
+/// | 8 + 24 | flags 0, length 8 |
+/// | 1 + 31 | reserved, last good stream id |
+/// | 32 | status |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "the wire format is fixed")]
 pub struct GoAway {
@@ -222,6 +265,13 @@ pub struct GoAway {
 }
 
 /// More headers (§2.6.7). Never sent to Kubernetes: its receiver stops (PROTOCOL.md 1.6).
+///
+/// | bits | field |
+/// |---|---|
+/// | 1 + 15 + 16 | 1, version 3, type 8 |
+/// | 8 + 24 | flags (1 FIN), length = 4 + block |
+/// | 1 + 31 | reserved, stream id |
+/// | rest | header block |
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "the wire format is fixed")]
 pub struct Headers {
@@ -234,6 +284,13 @@ pub struct Headers {
 }
 
 /// Window credit (§2.6.8).
+///
+/// | bits | field |
+/// |---|---|
+/// | 1 + 15 + 16 | 1, version 3, type 9 |
+/// | 8 + 24 | flags 0, length 8 |
+/// | 1 + 31 | reserved, stream id or 0 |
+/// | 1 + 31 | reserved, bytes |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "the wire format is fixed")]
 pub struct WindowUpdate {
@@ -243,8 +300,14 @@ pub struct WindowUpdate {
     pub delta: u32,
 }
 
-/// Payload of a stream, handed out as it arrives: a DATA frame may claim 16 MiB, and memory must
+/// Payload of a stream (§2.2.2), handed out as it arrives: a DATA frame may claim 16 MiB, and memory must
 /// not follow the claim.
+///
+/// | bits | field |
+/// |---|---|
+/// | 1 + 31 | 0, stream id |
+/// | 8 + 24 | flags (1 FIN), length |
+/// | rest | payload |
 #[derive(Clone, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "the wire format is fixed")]
 pub struct Data {
@@ -256,6 +319,15 @@ pub struct Data {
     pub remaining: u32,
     /// The frame's FIN flag; the stream ends when `remaining` is 0.
     pub fin: bool,
+    /// The other flag bits, which mean nothing in SPDY/3.1; 0 from real peers.
+    pub flags: u8,
+}
+
+impl Setting {
+    /// Streams the sender of SETTINGS takes at a time.
+    pub const MAX_CONCURRENT_STREAMS: u32 = 4;
+    /// Window of its streams, new ones and (as a change) old ones.
+    pub const INITIAL_WINDOW_SIZE: u32 = 7;
 }
 
 impl fmt::Debug for Data {
@@ -266,6 +338,7 @@ impl fmt::Debug for Data {
             .field("payload", &self.payload.len())
             .field("remaining", &self.remaining)
             .field("fin", &self.fin)
+            .field("flags", &self.flags)
             .finish()
     }
 }
@@ -276,6 +349,8 @@ impl fmt::Debug for Data {
 pub struct Unknown {
     /// Its type.
     pub kind: u16,
+    /// Its flags.
+    pub flags: u8,
     /// Payload bytes, skipped.
     pub length: u32,
 }

@@ -92,7 +92,9 @@ pub fn connection(data: &[u8]) {
         Role::Server
     };
     let now = Instant::now();
-    let mut conn = Connection::new(Config::kubernetes(role), now);
+    let Ok(mut conn) = Connection::new(Config::kubernetes(role), now) else {
+        return;
+    };
     let mut input = BytesMut::new();
     let mut streams = Vec::new();
     let pick = |streams: &[crate::StreamId], n: u8| streams.get(usize::from(n)).copied();
@@ -133,7 +135,7 @@ pub fn connection(data: &[u8]) {
                     "all was written",
                 );
             }
-            5 => conn.go_away(crate::GoAwayStatus::OK),
+            5 => conn.go_away(now, crate::GoAwayStatus::OK),
             n => {
                 input.extend_from_slice(next(usize::from(*n)));
                 let failed = conn.recv(now, &mut input).is_err();

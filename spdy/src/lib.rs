@@ -12,8 +12,8 @@
 //! use std::time::Instant;
 //!
 //! let now = Instant::now();
-//! let mut client = Connection::new(Config::kubernetes(Role::Client), now);
-//! let mut server = Connection::new(Config::kubernetes(Role::Server), now);
+//! let mut client = Connection::new(Config::kubernetes(Role::Client), now)?;
+//! let mut server = Connection::new(Config::kubernetes(Role::Server), now)?;
 //!
 //! let mut headers = HeaderBlock::new();
 //! headers.push("streamtype", "data");
@@ -54,21 +54,24 @@ mod config;
 mod conn;
 mod error;
 mod event;
+mod flow;
 mod frame;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
 mod header;
+mod limits;
 mod outgoing;
+mod queue;
 mod status;
 mod stream_id;
 
-pub use codec::{Decoder, Encoder};
-pub use config::{Config, HeaderEncoding, Limits, Role};
+pub use codec::{Decoder, Encoder, Opening};
+pub use config::{Config, Dialect, FlowControl, HeaderEncoding, Role};
 pub use conn::Connection;
 pub use error::{
-    ConnectionError, ConnectionErrorKind, DecodeError, DecodeErrorKind, EncodeError, Initiator,
-    OpenError, StreamError,
+    ConfigError, ConnectionError, ConnectionErrorKind, DecodeError, DecodeErrorKind, EncodeError,
+    Initiator, OpenError, StreamError,
 };
 pub use event::{Event, Stats};
 pub use frame::{
@@ -76,6 +79,7 @@ pub use frame::{
     Unknown, WindowUpdate,
 };
 pub use header::{DICTIONARY, Deflater, HeaderBlock, Inflater};
+pub use limits::{Budget, Limits};
 pub use outgoing::Outgoing;
 pub use status::{GoAwayStatus, RstStatus};
 pub use stream_id::StreamId;

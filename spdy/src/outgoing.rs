@@ -1,9 +1,11 @@
 use crate::frame::HEAD;
-use crate::stream_id::StreamId;
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::IoSlice;
+
+/// An empty control lane keeps no more room than this.
+const KEEP: usize = 4 << 10;
 
 /// Bytes waiting to be written: a [`Buf`] of two lanes. Control frames go before DATA, but never
 /// into the middle of a frame, and nothing overtakes the DATA of its own stream.
@@ -11,35 +13,40 @@ use std::io::IoSlice;
 /// With `write_buf` (or [`Buf::chunks_vectored`]) the payloads leave without being copied.
 #[derive(Default)]
 pub struct Outgoing {
-    /// Rest of the frame of which bytes have been written already.
-    current: Frame,
-    /// Whole frames, and whether the peer provoked them.
-    control: VecDeque<(Bytes, bool)>,
+    /// Whole control frames, one behind the other; of the first, part may have left.
+    control: BytesMut,
+    /// How much of each is left, and whether the peer provoked it.
+    control_frames: VecDeque<(usize, bool)>,
     data: VecDeque<Frame>,
-    remaining: usize,
-    /// Entries of `control` that the peer provoked.
+    data_len: usize,
+    /// Part of the first frame of `data` has left: the rest goes before everything.
+    begun: bool,
+    /// Frames that have left the data lane.
+    data_left: u64,
+    /// Entries of `control_frames` that the peer provoked.
     replies: usize,
 }
 
 /// One DATA frame, or a control frame that must stay behind DATA (empty payload).
-#[derive(Default)]
 struct Frame {
-    stream: Option<StreamId>,
     head: Head,
     payload: Bytes,
 }
 
 /// At most one frame head or short control frame, kept in place to save an allocation.
-#[derive(Default)]
 struct Head {
     bytes: [u8; 2 * HEAD],
-    start: usize,
-    end: usize,
+    start: u8,
+    end: u8,
 }
 
 impl Head {
     fn new(bytes: &[u8]) -> Self {
-        let mut head = Self::default();
+        let mut head = Self {
+            bytes: [0; 2 * HEAD],
+            start: 0,
+            end: 0,
+        };
         for (to, from) in head.bytes.iter_mut().zip(bytes) {
             *to = *from;
             head.end = head.end.saturating_add(1);
@@ -48,7 +55,9 @@ impl Head {
     }
 
     fn rest(&self) -> &[u8] {
-        self.bytes.get(self.start..self.end).unwrap_or_default()
+        self.bytes
+            .get(usize::from(self.start)..usize::from(self.end))
+            .unwrap_or_default()
     }
 }
 
@@ -57,14 +66,14 @@ impl Frame {
         self.head.rest().len().saturating_add(self.payload.len())
     }
 
-    /// Consumes up to `n` bytes; returns how many are left to consume elsewhere.
+    /// Consumes up to `n` bytes; returns how many it had.
     fn advance(&mut self, n: usize) -> usize {
         let of_head = n.min(self.head.rest().len());
-        self.head.start = self.head.start.saturating_add(of_head);
-        let n = n.saturating_sub(of_head);
-        let of_payload = n.min(self.payload.len());
+        let short = u8::try_from(of_head).unwrap_or(u8::MAX);
+        self.head.start = self.head.start.saturating_add(short);
+        let of_payload = n.saturating_sub(of_head).min(self.payload.len());
         self.payload.advance(of_payload);
-        n.saturating_sub(of_payload)
+        of_head.saturating_add(of_payload)
     }
 
     fn slices(&self) -> [&[u8]; 2] {
@@ -75,47 +84,46 @@ impl Frame {
 impl fmt::Debug for Outgoing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outgoing")
-            .field("len", &self.remaining)
+            .field("len", &self.len())
             .finish_non_exhaustive()
     }
 }
 
 impl Outgoing {
-    /// Queues a control frame in front of all DATA. `reply`: the peer provoked it.
-    pub(crate) fn push_control(&mut self, frame: Bytes, reply: bool) {
-        self.remaining = self.remaining.saturating_add(frame.len());
-        if reply {
-            self.replies = self.replies.saturating_add(1);
-        }
-        self.control.push_back((frame, reply));
+    /// Where control frames in front of all DATA are written; announce each with
+    /// [`Outgoing::end_control`].
+    pub(crate) fn control(&mut self) -> &mut BytesMut {
+        &mut self.control
     }
 
-    /// Queues a DATA frame.
-    pub(crate) fn push_data(&mut self, stream: StreamId, head: [u8; HEAD], payload: Bytes) {
-        let frame = Frame {
-            stream: Some(stream),
-            head: Head::new(&head),
-            payload,
-        };
-        self.remaining = self.remaining.saturating_add(frame.len());
-        self.data.push_back(frame);
+    /// A control frame of `len` bytes was appended. `reply`: the peer provoked it.
+    pub(crate) fn end_control(&mut self, len: usize, reply: bool) {
+        self.replies = self.replies.saturating_add(usize::from(reply));
+        self.control_frames.push_back((len, reply));
     }
 
-    /// Queues a 16-byte control frame behind everything queued so far.
+    /// Queues a DATA frame; returns its number, for [`Outgoing::has_left`].
+    pub(crate) fn push_data(&mut self, head: [u8; HEAD], payload: Bytes) -> u64 {
+        self.push(Head::new(&head), payload)
+    }
+
+    /// Queues a short control frame behind everything queued so far.
     pub(crate) fn push_last(&mut self, frame: &[u8]) {
-        let frame = Frame {
-            stream: None,
-            head: Head::new(frame),
-            payload: Bytes::new(),
-        };
-        self.remaining = self.remaining.saturating_add(frame.len());
-        self.data.push_back(frame);
+        debug_assert!(frame.len() <= 2 * HEAD, "a short frame");
+        self.push(Head::new(frame), Bytes::new());
     }
 
-    /// Whether DATA of this stream waits, so that a reset must stay behind it.
-    pub(crate) fn has_data_of(&self, id: StreamId) -> bool {
-        self.data.iter().any(|f| f.stream == Some(id))
-            || (self.current.stream == Some(id) && self.current.len() > 0)
+    fn push(&mut self, head: Head, payload: Bytes) -> u64 {
+        let frame = Frame { head, payload };
+        self.data_len = self.data_len.saturating_add(frame.len());
+        self.data.push_back(frame);
+        let waiting = u64::try_from(self.data.len()).unwrap_or(u64::MAX);
+        self.data_left.saturating_add(waiting)
+    }
+
+    /// Whether the frame of this number has left entirely; 0 has.
+    pub(crate) fn has_left(&self, number: u64) -> bool {
+        number <= self.data_left
     }
 
     /// Peer-provoked control frames waiting.
@@ -123,64 +131,83 @@ impl Outgoing {
         self.replies
     }
 
+    /// Bytes of DATA frames waiting.
+    pub(crate) fn data_len(&self) -> usize {
+        self.data_len
+    }
+
     /// Bytes waiting.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.remaining
+        self.control.len().saturating_add(self.data_len)
     }
 
     /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.remaining == 0
+        self.len() == 0
     }
 
-    /// Makes the next frame the current one. `false` if there is none.
-    fn next_frame(&mut self) -> bool {
-        if let Some((frame, reply)) = self.control.pop_front() {
-            self.replies = self.replies.saturating_sub(usize::from(reply));
-            self.current = Frame {
-                stream: None,
-                head: Head::default(),
-                payload: frame,
-            };
-            return true;
+    /// What is written next, in order, before anything is consumed.
+    fn slices(&self) -> impl Iterator<Item = &[u8]> {
+        let begun = usize::from(self.begun);
+        let data = |skip, take| {
+            let frames = self.data.iter().skip(skip).take(take);
+            frames.flat_map(Frame::slices)
+        };
+        data(0, begun)
+            .chain([self.control.as_ref()])
+            .chain(data(begun, usize::MAX))
+            .filter(|s| !s.is_empty())
+    }
+
+    fn advance_data(&mut self, n: usize) -> usize {
+        let Some(frame) = self.data.front_mut() else {
+            return 0;
+        };
+        let had = frame.advance(n);
+        self.begun = frame.len() > 0;
+        if !self.begun {
+            self.data.pop_front();
+            self.data_left = self.data_left.saturating_add(1);
         }
-        match self.data.pop_front() {
-            Some(frame) => {
-                self.current = frame;
-                true
+        self.data_len = self.data_len.saturating_sub(had);
+        had
+    }
+
+    fn advance_control(&mut self, n: usize) -> usize {
+        let had = n.min(self.control.len());
+        self.control.advance(had);
+        let mut left = had;
+        while let Some((len, reply)) = self.control_frames.front_mut() {
+            if *len > left {
+                *len = len.saturating_sub(left);
+                break;
             }
-            None => false,
+            left = left.saturating_sub(*len);
+            self.replies = self.replies.saturating_sub(usize::from(*reply));
+            self.control_frames.pop_front();
         }
+        if self.control.is_empty() && self.control.capacity() > KEEP {
+            self.control = BytesMut::new();
+            self.control_frames = VecDeque::new();
+        }
+        had
     }
 }
 
 impl Buf for Outgoing {
     fn remaining(&self) -> usize {
-        self.remaining
+        self.len()
     }
 
     fn chunk(&self) -> &[u8] {
-        let control = self.control.front().map(|(frame, _)| frame.as_ref());
-        let data = self.data.front().map(Frame::slices).unwrap_or_default();
-        let [head, payload] = self.current.slices();
-        [head, payload, control.unwrap_or_default(), data[0], data[1]]
-            .into_iter()
-            .find(|s| !s.is_empty())
-            .unwrap_or_default()
+        self.slices().next().unwrap_or_default()
     }
 
     fn chunks_vectored<'a>(&'a self, dst: &mut [IoSlice<'a>]) -> usize {
-        let slices = self
-            .current
-            .slices()
-            .into_iter()
-            .chain(self.control.iter().map(|(frame, _)| frame.as_ref()))
-            .chain(self.data.iter().flat_map(Frame::slices))
-            .filter(|s| !s.is_empty());
         let mut n = 0usize;
-        for (to, from) in dst.iter_mut().zip(slices) {
+        for (to, from) in dst.iter_mut().zip(self.slices()) {
             *to = IoSlice::new(from);
             n = n.saturating_add(1);
         }
@@ -188,12 +215,17 @@ impl Buf for Outgoing {
     }
 
     fn advance(&mut self, mut n: usize) {
-        debug_assert!(n <= self.remaining, "advance beyond the end");
-        self.remaining = self.remaining.saturating_sub(n);
-        loop {
-            n = self.current.advance(n);
-            if n == 0 || !self.next_frame() {
-                return;
+        debug_assert!(n <= self.len(), "advance beyond the end");
+        if self.begun {
+            n = n.saturating_sub(self.advance_data(n));
+        }
+        if n > 0 {
+            n = n.saturating_sub(self.advance_control(n));
+        }
+        while n > 0 {
+            match self.advance_data(n) {
+                0 => return,
+                had => n = n.saturating_sub(had),
             }
         }
     }
@@ -209,23 +241,40 @@ mod tests {
         bytes
     }
 
+    fn control(out: &mut Outgoing, frame: &[u8], reply: bool) {
+        out.control().extend_from_slice(frame);
+        out.end_control(frame.len(), reply);
+    }
+
     #[test]
     fn control_goes_first_but_never_into_a_frame() {
-        let id = StreamId::new(1).unwrap();
         let mut out = Outgoing::default();
-        out.push_data(id, *b"headhead", Bytes::from_static(b"payload"));
+        let first = out.push_data(*b"headhead", Bytes::from_static(b"payload"));
         assert_eq!(take(&mut out, 9), b"headheadp");
-        out.push_control(Bytes::from_static(b"control"), true);
-        out.push_data(id, *b"second..", Bytes::new());
-        assert!(out.has_data_of(id));
+        control(&mut out, b"control", true);
+        let second = out.push_data(*b"second..", Bytes::new());
+        assert!(out.has_left(0) && !out.has_left(first) && !out.has_left(second));
         out.push_last(b"the very last...");
-        assert_eq!(out.replies(), 1);
+        assert_eq!((out.replies(), out.data_len()), (1, 6 + 8 + 16));
         let n = out.remaining();
         let mut slices = [IoSlice::new(&[]); 16];
         let filled = out.chunks_vectored(&mut slices);
         let vectored: Vec<u8> = slices[..filled].iter().flat_map(|s| s.to_vec()).collect();
-        assert_eq!(take(&mut out, n), vectored);
         assert_eq!(vectored, b"ayloadcontrolsecond..the very last...");
-        assert!(out.is_empty() && !out.has_data_of(id) && out.replies() == 0);
+        assert_eq!(take(&mut out, 6), b"ayload");
+        assert!(out.has_left(first) && !out.has_left(second));
+        assert_eq!(take(&mut out, 3), b"con");
+        control(&mut out, b"more", false);
+        assert_eq!(out.replies(), 1);
+        assert_eq!(take(&mut out, n - 5), b"trolmoresecond..the very last...");
+        assert!(out.is_empty() && out.has_left(second) && out.replies() == 0);
+    }
+
+    #[test]
+    fn a_large_control_lane_is_given_back() {
+        let mut out = Outgoing::default();
+        control(&mut out, &[0; 2 * KEEP], false);
+        take(&mut out, 2 * KEEP);
+        assert_eq!(out.control.capacity(), 0);
     }
 }

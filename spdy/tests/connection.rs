@@ -88,11 +88,11 @@ fn drain(conn: &mut Connection) -> BytesMut {
 }
 
 fn server() -> Connection {
-    Connection::new(Config::kubernetes(Role::Server), Instant::now())
+    Connection::new(Config::kubernetes(Role::Server), Instant::now()).unwrap()
 }
 
 fn client() -> Connection {
-    Connection::new(Config::kubernetes(Role::Client), Instant::now())
+    Connection::new(Config::kubernetes(Role::Client), Instant::now()).unwrap()
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn repeated_and_descending_ids_are_reset_and_the_connection_lives() {
 fn streams_beyond_the_limit_are_refused_only() {
     let (mut peer, mut config) = (Peer::new(), Config::kubernetes(Role::Server));
     config.limits.peer_streams = 2;
-    let mut conn = Connection::new(config, Instant::now());
+    let mut conn = Connection::new(config, Instant::now()).unwrap();
     for n in [1, 3] {
         let syn = peer.syn(n);
         assert!(matches!(
@@ -203,7 +203,7 @@ fn too_many_peer_errors_end_the_connection() {
     let (mut peer, mut config) = (Peer::new(), Config::kubernetes(Role::Server));
     config.limits.error_resets = 3;
     config.limits.queued_replies = 1000;
-    let mut conn = Connection::new(config, Instant::now());
+    let mut conn = Connection::new(config, Instant::now()).unwrap();
     for n in 0..5 {
         let syn = peer.syn(1);
         let result = conn.recv(peer.now, &mut BytesMut::from(syn.as_slice()));
@@ -219,7 +219,7 @@ fn too_many_peer_errors_end_the_connection() {
 #[test]
 fn streams_opened_only_to_be_reset_end_the_connection() {
     let (mut peer, mut conn) = (Peer::new(), server());
-    let limit = Limits::default().rapid_resets;
+    let limit = Limits::default().rapid_resets as u32;
     let mut churn = |n: u32, conn: &mut Connection| {
         let mut bytes = peer.syn(2 * n + 1);
         bytes.extend(peer.frame(&Frame::RstStream(spdy::RstStream {
@@ -239,7 +239,7 @@ fn streams_opened_only_to_be_reset_end_the_connection() {
 #[test]
 fn resets_over_a_longer_time_are_fine() {
     let (mut peer, mut conn) = (Peer::new(), server());
-    for n in 0..2 * Limits::default().rapid_resets {
+    for n in 0..2 * Limits::default().rapid_resets as u32 {
         let syn = peer.syn(2 * n + 1);
         peer.feed(&mut conn, &syn);
         let status = RstStatus::CANCEL;
@@ -273,8 +273,10 @@ fn debug_output_has_no_payload() {
 
 #[test]
 fn a_ping_flood_stops_reading_until_answers_leave() {
-    let (mut peer, mut conn) = (Peer::new(), server());
-    let limit = Limits::default().queued_replies;
+    let (mut peer, mut config) = (Peer::new(), Config::kubernetes(Role::Server));
+    let limit = config.limits.queued_replies;
+    config.limits.pings = 1000;
+    let mut conn = Connection::new(config, Instant::now()).unwrap();
     let ping = peer.frame(&Frame::Ping(Ping { id: 1 }));
     let mut flood = BytesMut::from(ping.repeat(limit + 10).as_slice());
     conn.recv(peer.now, &mut flood).unwrap();
@@ -291,7 +293,7 @@ fn goaway_is_last_and_nothing_opens_after_it() {
     let stream = conn.open(&headers(), false).unwrap();
     conn.send(stream, &mut Bytes::from_static(b"queued"), false)
         .unwrap();
-    conn.go_away(GoAwayStatus::OK);
+    conn.go_away(Instant::now(), GoAwayStatus::OK);
     conn.reset(stream, RstStatus::CANCEL);
     assert_eq!(conn.open(&headers(), false), Err(OpenError::GoingAway));
     let kinds: Vec<_> = peer.sent(&mut conn);
@@ -328,16 +330,16 @@ fn goaway_is_last_and_nothing_opens_after_it() {
 #[test]
 fn a_client_pings_one_at_a_time() {
     let mut peer = Peer::new();
-    let mut conn = Connection::new(Config::kubernetes(Role::Client), peer.now);
+    let mut conn = Connection::new(Config::kubernetes(Role::Client), peer.now).unwrap();
     let due = conn.poll_timeout().unwrap();
     assert_eq!(due - peer.now, Duration::from_secs(5));
-    conn.handle_timeout(peer.now);
+    conn.handle_timeout(peer.now).unwrap();
     assert!(conn.outgoing().is_empty(), "not due yet");
     peer.now = due;
-    conn.handle_timeout(due);
+    conn.handle_timeout(due).unwrap();
     assert_eq!(peer.sent(&mut conn), [Frame::Ping(Ping { id: 1 })]);
     let due = conn.poll_timeout().unwrap();
-    conn.handle_timeout(due);
+    conn.handle_timeout(due).unwrap();
     assert!(conn.outgoing().is_empty(), "the first was not answered");
     let pong = peer.frame(&Frame::Ping(Ping { id: 1 }));
     assert!(matches!(
@@ -345,7 +347,7 @@ fn a_client_pings_one_at_a_time() {
         [Event::Pong { .. }]
     ));
     let due = conn.poll_timeout().unwrap();
-    conn.handle_timeout(due);
+    conn.handle_timeout(due).unwrap();
     assert_eq!(peer.sent(&mut conn), [Frame::Ping(Ping { id: 3 })]);
 }
 
@@ -646,7 +648,7 @@ proptest! {
                         let entry = sent.entry(*id).or_default();
                         entry.0.extend(std::iter::repeat_n(counter, n));
                         entry.1 |= fin && data.is_empty();
-                        if data.is_empty() { break; }
+                        if data.is_empty() || n == 0 { break; }
                     }
                 },
                 Op::Reset { stream } => if let Some(id) = streams.get(stream) {
@@ -679,6 +681,7 @@ proptest! {
                         prop_assert!(!entry.1, "data after FIN");
                         entry.0.extend_from_slice(&payload);
                         entry.1 = fin;
+                        b.consumed(id, payload.len());
                     }
                     _ => {}
                 }
@@ -719,6 +722,7 @@ fn data_frame_round_trip_has_exact_length() {
         payload: Bytes::from(vec![7; 100]),
         remaining: 0,
         fin: true,
+        flags: 0,
     });
     Encoder::new(HeaderEncoding::Stored, &Limits::default())
         .encode(&frame, &mut out)

@@ -48,7 +48,7 @@ pub async fn reenact(transcript: &Transcript) -> anyhow::Result<()> {
     answered?;
     let upgraded = upgraded.context("no upgrade in time")??;
     let (session, driver) =
-        session::client(upgraded.io, upgraded.early, session::Config::default());
+        session::client(upgraded.io, upgraded.early, session::Config::default())?;
     let driver = tokio::spawn(driver);
 
     let mut play = Play {

@@ -7,6 +7,7 @@ use kube::Config;
 use portforward::record::Recorder;
 use portforward::session::{self, CloseReason, Session};
 use portforward::upgrade::{self, UpgradeError, UpgradeRequest, Upgraded};
+use std::io;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 
@@ -48,21 +49,22 @@ where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     Ok(match recorder {
-        None => start(upgrade::spdy(io, request).await?),
-        Some(recorder) => start(upgrade::spdy_recorded(io, request, recorder).await?),
+        None => start(upgrade::spdy(io, request).await?)?,
+        Some(recorder) => start(upgrade::spdy_recorded(io, request, recorder).await?)?,
     })
 }
 
-fn start<T>(upgraded: Upgraded<T>) -> Established
+fn start<T>(upgraded: Upgraded<T>) -> Result<Established, UpgradeError>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let (session, driver) =
-        session::client(upgraded.io, upgraded.early, session::Config::default());
-    Established {
+        session::client(upgraded.io, upgraded.early, session::Config::default())
+            .map_err(io::Error::other)?;
+    Ok(Established {
         session,
         driver: tokio::spawn(driver),
-    }
+    })
 }
 
 pub(crate) fn explain(

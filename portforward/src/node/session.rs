@@ -66,7 +66,10 @@ pub async fn serve_with<T>(
 ) where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (session, driver) = session::server(io, early, Config::default());
+    // The default is within its own ranges: a test of `session` says so.
+    let Ok((session, driver)) = session::server(io, early, Config::default()) else {
+        return;
+    };
     let stopping = async {
         tokio::select! {
             () = stop => session.close(),

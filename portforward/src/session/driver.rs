@@ -198,6 +198,13 @@ impl<T> Driver<T> {
         if state.received_bytes == 0 {
             self.unread.remove(&id);
         }
+        drop(state);
+        self.take_turn(cell);
+    }
+
+    /// Puts a stream with something to send into the round.
+    pub(super) fn take_turn(&mut self, cell: &Arc<StreamCell>) {
+        let mut state = cell.lock();
         if state.wants_to_send() && !state.in_round {
             state.in_round = true;
             drop(state);
@@ -246,6 +253,11 @@ impl<T> Driver<T> {
                 self.give_up(state, &StreamFailure::NotWritable);
                 continue;
             };
+            if n == 0 && !chunk.is_empty() {
+                // No room there: `Event::Writable` puts it back into the round.
+                state.sending.push_front(chunk);
+                continue;
+            }
             state.fin_sent |= fin && chunk.is_empty();
             state.sent |= n > 0;
             let overhead = if chunk.is_empty() { CHUNK_OVERHEAD } else { 0 };
@@ -280,7 +292,8 @@ impl<T> Driver<T> {
         for id in self.streams.keys() {
             self.conn.reset(*id, RstStatus::CANCEL);
         }
-        self.conn.go_away(GoAwayStatus::OK);
+        self.conn
+            .go_away(Instant::now().into_std(), GoAwayStatus::OK);
         self.drain(CloseReason::Local);
     }
 

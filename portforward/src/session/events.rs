@@ -49,6 +49,12 @@ impl<T> Driver<T> {
                     // Streams that are there may finish; a real peer closes at once.
                     self.goaway_deadline = Instant::now().checked_add(self.config.drain);
                 }
+                Event::Headers { id, fin: true, .. } => self.end_receiving(id),
+                Event::Writable { id } => {
+                    if let Some(cell) = self.streams.get(&id).cloned() {
+                        self.take_turn(&cell);
+                    }
+                }
                 // PONG keeps the peer and the hops between alive; nothing waits for it.
                 _ => {}
             }
@@ -56,6 +62,8 @@ impl<T> Driver<T> {
     }
 
     fn on_data(&mut self, id: StreamId, payload: Bytes, fin: bool) {
+        // What is unread is counted here (B14), not by the protocol.
+        self.conn.consumed(id, payload.len());
         let Some(cell) = self.streams.get(&id).cloned() else {
             return;
         };

@@ -63,7 +63,10 @@ impl<T> Driver<T> {
                 return Ok(Some(at));
             }
             match due {
-                Due::Ping => self.conn.handle_timeout(now.into_std()),
+                Due::Ping => self
+                    .conn
+                    .handle_timeout(now.into_std())
+                    .map_err(CloseReason::Protocol)?,
                 Due::Blame => {
                     self.reset_stalled();
                     self.watch_progress();

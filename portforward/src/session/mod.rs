@@ -19,7 +19,7 @@ pub use stream::{Stream, StreamFailure, stream_failure};
 
 use bytes::BytesMut;
 use shared::{Request, Shared, StreamCell};
-use spdy::{Connection, HeaderBlock, Role, RstStatus, StreamId};
+use spdy::{ConfigError, Connection, HeaderBlock, Role, RstStatus, StreamId};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -133,7 +133,14 @@ impl Drop for Inner {
 }
 
 /// The client's side of an upgraded connection; `early` is what was read behind the 101 head.
-pub fn client<T>(io: T, early: BytesMut, config: Config) -> (Session, Driver<T>)
+///
+/// # Errors
+/// A limit of `config` is out of its range.
+pub fn client<T>(
+    io: T,
+    early: BytesMut,
+    config: Config,
+) -> Result<(Session, Driver<T>), ConfigError>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin,
 {
@@ -142,19 +149,31 @@ where
 
 /// The server's side; `early` is what came behind the request head. Sends nothing before the
 /// client's first frame: the Go client loses bytes right behind the 101 (PROTOCOL.md 2.2).
-pub fn server<T>(io: T, early: BytesMut, config: Config) -> (Session, Driver<T>)
+///
+/// # Errors
+/// A limit of `config` is out of its range.
+pub fn server<T>(
+    io: T,
+    early: BytesMut,
+    config: Config,
+) -> Result<(Session, Driver<T>), ConfigError>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin,
 {
     start(io, early, config, Role::Server)
 }
 
-fn start<T>(io: T, early: BytesMut, mut config: Config, role: Role) -> (Session, Driver<T>) {
+fn start<T>(
+    io: T,
+    early: BytesMut,
+    mut config: Config,
+    role: Role,
+) -> Result<(Session, Driver<T>), ConfigError> {
     config.spdy.role = role;
     if role == Role::Server {
         config.spdy.ping_interval = None;
     }
-    let conn = Connection::new(config.spdy.clone(), Instant::now().into_std());
+    let conn = Connection::new(config.spdy.clone(), Instant::now().into_std())?;
     let shared = Arc::new(Shared::new(config.stream_send, config.session_send));
     // As many as the peer may open (B6); one that was reset meanwhile still has its place.
     let (admit, incoming) = mpsc::channel(config.spdy.limits.peer_streams.max(1));
@@ -165,12 +184,10 @@ fn start<T>(io: T, early: BytesMut, mut config: Config, role: Role) -> (Session,
         incoming: Mutex::new(incoming),
         closed,
     };
-    (
-        Session {
-            inner: Arc::new(inner),
-        },
-        driver,
-    )
+    let session = Session {
+        inner: Arc::new(inner),
+    };
+    Ok((session, driver))
 }
 
 impl Session {

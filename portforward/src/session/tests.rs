@@ -15,9 +15,9 @@ fn pair(pipe: usize) -> (Session, Session) {
 
 fn pair_with(pipe: usize, config: Config) -> (Session, Session) {
     let (a, b) = duplex(pipe);
-    let (client, driver) = client(a, BytesMut::new(), config.clone());
+    let (client, driver) = client(a, BytesMut::new(), config.clone()).unwrap();
     tokio::spawn(driver);
-    let (server, driver) = server(b, BytesMut::new(), config);
+    let (server, driver) = server(b, BytesMut::new(), config).unwrap();
     tokio::spawn(driver);
     (client, server)
 }
@@ -167,7 +167,7 @@ async fn dropping_every_handle_closes() {
 #[tokio::test]
 async fn dropping_the_driver_ends_every_stream_with_an_error() {
     let (a, b) = duplex(1 << 16);
-    let (client, driver) = client(a, BytesMut::new(), Config::default());
+    let (client, driver) = client(a, BytesMut::new(), Config::default()).unwrap();
     let task = tokio::spawn(driver);
     let mut stream = client.open(headers()).unwrap();
     tokio::task::yield_now().await;
@@ -185,7 +185,7 @@ async fn dropping_the_driver_ends_every_stream_with_an_error() {
 fn raw(role: Role) -> (Session, DuplexStream, JoinHandle<CloseReason>) {
     let (a, b) = duplex(1 << 20);
     let start = if role == Role::Client { client } else { server };
-    let (session, driver) = start(a, BytesMut::new(), Config::default());
+    let (session, driver) = start(a, BytesMut::new(), Config::default()).unwrap();
     (session, b, tokio::spawn(driver))
 }
 
@@ -235,7 +235,7 @@ async fn a_broken_peer_is_told_with_goaway() {
 async fn early_bytes_count() {
     let (a, mut peer) = duplex(1 << 16);
     let early = BytesMut::from(&b"\x80\x03\0\x06\0\0\0\x04\0\0\0\x09"[..]);
-    let (_session, driver) = server(a, early, Config::default());
+    let (_session, driver) = server(a, early, Config::default()).unwrap();
     tokio::spawn(driver);
     let mut answer = [0; 12];
     peer.read_exact(&mut answer).await.unwrap();
@@ -467,10 +467,28 @@ async fn an_idle_stream_is_not_blamed_for_a_slow_one() {
     assert_eq!(got, *b"later");
 }
 
+#[tokio::test]
+async fn limits_out_of_range_are_refused_and_the_default_is_not() {
+    let (ours, _peer) = duplex(1 << 10);
+    let mut config = Config::default();
+    assert!(client(ours, BytesMut::new(), config.clone()).is_ok());
+    config.spdy.limits.header_pairs = 1000;
+    let (ours, _peer) = duplex(1 << 10);
+    let refused = server(ours, BytesMut::new(), config)
+        .map(|_| ())
+        .unwrap_err();
+    assert!(refused.to_string().contains("header_pairs"), "{refused}");
+}
+
 /// Whole frames that arrived are delivered, though answers were waiting and the peer has gone.
 #[tokio::test]
 async fn frames_before_the_end_of_stream_count_even_behind_a_flood() {
-    let (session, mut peer, _driver) = raw(Role::Server);
+    let (ours, mut peer) = duplex(1 << 20);
+    let mut config = Config::default();
+    // More PINGs than answers that may wait (B10).
+    config.spdy.limits.pings = 1000;
+    let (session, driver) = server(ours, BytesMut::new(), config).unwrap();
+    tokio::spawn(driver);
     let mut wire = BytesMut::new();
     let syn = spdy::SynStream {
         id: StreamId::new(1).unwrap(),
@@ -503,7 +521,7 @@ async fn a_write_error_loses_nothing_that_arrived() {
         .await
         .unwrap();
     let (mut peer, _) = listener.accept().await.unwrap();
-    let (session, driver) = client(ours, BytesMut::new(), Config::default());
+    let (session, driver) = client(ours, BytesMut::new(), Config::default()).unwrap();
     let mut stream = session.open(headers()).unwrap();
     let mut wire = BytesMut::from(&b"\0\0\0\x01\x01\0\0\x06answer"[..]);
     peer.write_all_buf(&mut wire).await.unwrap();

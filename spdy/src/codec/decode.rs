@@ -1,10 +1,11 @@
-use crate::config::Limits;
+use crate::config::Dialect;
 use crate::error::{DecodeError, DecodeErrorKind};
 use crate::frame::{
     Data, FIN, Frame, GoAway, HEAD, Headers, Kind, Ping, RstStream, Setting, Settings, SynReply,
-    SynStream, UNIDIRECTIONAL, Unknown, WindowUpdate,
+    SynStream, UNIDIRECTIONAL, Unknown, VERSION, WindowUpdate,
 };
-use crate::header::Inflater;
+use crate::header::{HeaderBlock, Inflater};
+use crate::limits::Limits;
 use crate::status::{GoAwayStatus, RstStatus};
 use crate::stream_id::StreamId;
 use bytes::{Buf, Bytes, BytesMut};
@@ -14,6 +15,7 @@ use bytes::{Buf, Bytes, BytesMut};
 #[derive(Debug)]
 pub struct Decoder {
     inflater: Inflater,
+    dialect: Dialect,
     limits: Limits,
     state: State,
     /// Bytes consumed before the frame in progress.
@@ -32,7 +34,7 @@ enum State {
     Data {
         id: StreamId,
         remaining: u32,
-        fin: bool,
+        flags: u8,
     },
     Skip {
         remaining: u32,
@@ -40,11 +42,18 @@ enum State {
 }
 
 impl Decoder {
-    /// A fresh direction.
+    /// A fresh direction, by the rules of [`Dialect::Kubernetes`].
     #[must_use]
     pub fn new(limits: Limits) -> Self {
+        Self::with_dialect(Dialect::Kubernetes, limits)
+    }
+
+    /// A fresh direction.
+    #[must_use]
+    pub fn with_dialect(dialect: Dialect, limits: Limits) -> Self {
         Self {
             inflater: Inflater::new(),
+            dialect,
             limits,
             state: State::Head,
             offset: 0,
@@ -110,7 +119,11 @@ impl Decoder {
                     self.begin_next(HEAD.saturating_add(length));
                     return Ok(Some(frame));
                 }
-                State::Data { id, remaining, fin } => {
+                State::Data {
+                    id,
+                    remaining,
+                    flags,
+                } => {
                     let n = u32::try_from(input.len())
                         .unwrap_or(u32::MAX)
                         .min(remaining);
@@ -119,7 +132,11 @@ impl Decoder {
                     }
                     let payload = input.split_to(usize::try_from(n).unwrap_or(0)).freeze();
                     let remaining = remaining.saturating_sub(n);
-                    self.state = State::Data { id, remaining, fin };
+                    self.state = State::Data {
+                        id,
+                        remaining,
+                        flags,
+                    };
                     self.offset = self.offset.saturating_add(u64::from(n));
                     if remaining == 0 {
                         self.begin_next(0);
@@ -128,7 +145,8 @@ impl Decoder {
                         id,
                         payload,
                         remaining,
-                        fin,
+                        fin: flags & FIN != 0,
+                        flags: flags & !FIN,
                     })));
                 }
                 State::Skip { remaining } => {
@@ -163,21 +181,40 @@ impl Decoder {
         let flags = u8::try_from(second >> 24).unwrap_or(0);
         let length = second & 0xff_ffff;
         if first & 0x8000_0000 == 0 {
-            // Unknown DATA flags are ignored, as real peers do.
+            // Unknown DATA flags are kept and mean nothing, as at real peers.
             let id = StreamId::new(first).ok_or(DecodeErrorKind::StreamZero("DATA"))?;
+            let limit = self.limits.data_frame;
+            if usize::try_from(length).map_or(true, |n| n > limit) {
+                return Err(DecodeErrorKind::FrameTooLarge {
+                    frame: "DATA",
+                    length,
+                    limit,
+                });
+            }
             self.offset = self.offset.saturating_add(u64::try_from(HEAD).unwrap_or(0));
             self.state = State::Data {
                 id,
                 remaining: length,
-                fin: flags & FIN != 0,
+                flags,
             };
             return Ok(None);
         }
-        // The version field is not looked at: real readers ignore it (PROTOCOL.md 1.1).
+        // Real readers ignore the version field (PROTOCOL.md 1.1).
+        let version = u16::try_from((first >> 16) & 0x7fff).unwrap_or(0);
+        if self.dialect == Dialect::Spdy31 && version != VERSION {
+            return Err(DecodeErrorKind::Version(version));
+        }
         let kind = u16::try_from(first & 0xffff).unwrap_or(0);
         let Some(kind) = Kind::from_u16(kind) else {
+            if self.dialect == Dialect::Spdy31 {
+                return Err(DecodeErrorKind::UnknownFrame(kind));
+            }
             self.state = State::Skip { remaining: length };
-            return Ok(Some(Frame::Unknown(Unknown { kind, length })));
+            return Ok(Some(Frame::Unknown(Unknown {
+                kind,
+                flags,
+                length,
+            })));
         };
         let (frame, size) = (kind.name(), usize::try_from(length).unwrap_or(usize::MAX));
         let (fixed, has_block) = kind.layout();
@@ -217,6 +254,11 @@ impl Decoder {
         Ok(None)
     }
 
+    fn headers(&mut self, block: &[u8], syn: bool) -> Result<HeaderBlock, DecodeErrorKind> {
+        self.inflater
+            .block_of(block, syn, self.dialect, &self.limits)
+    }
+
     /// A whole control payload, at least as long as its fixed part.
     fn control(
         &mut self,
@@ -240,10 +282,7 @@ impl Decoder {
                 let (Ok(pri), Ok(slot)) = (payload.try_get_u8(), payload.try_get_u8()) else {
                     return Err(truncated);
                 };
-                let headers = self.inflater.block(&payload, &self.limits)?;
-                if headers.has_host() {
-                    return Err(DecodeErrorKind::HeaderForbidden("host"));
-                }
+                let headers = self.headers(&payload, true)?;
                 Frame::SynStream(SynStream {
                     id,
                     associated,
@@ -256,12 +295,12 @@ impl Decoder {
             }
             Kind::SynReply => {
                 let id = stream_id(word(&mut payload)?, kind)?;
-                let headers = self.inflater.block(&payload, &self.limits)?;
+                let headers = self.headers(&payload, false)?;
                 Frame::SynReply(SynReply { id, fin, headers })
             }
             Kind::Headers => {
                 let id = stream_id(word(&mut payload)?, kind)?;
-                let headers = self.inflater.block(&payload, &self.limits)?;
+                let headers = self.headers(&payload, false)?;
                 Frame::Headers(Headers { id, fin, headers })
             }
             Kind::RstStream => {
@@ -287,6 +326,10 @@ impl Decoder {
                         frame: kind.name(),
                         length,
                     });
+                }
+                let limit = self.limits.settings_entries;
+                if usize::try_from(count).map_or(true, |n| n > limit) {
+                    return Err(DecodeErrorKind::SettingsEntries { count, limit });
                 }
                 let mut entries = Vec::new();
                 while payload.has_remaining() {

@@ -1,7 +1,9 @@
-use crate::config::{HeaderEncoding, Limits};
+use crate::config::HeaderEncoding;
 use crate::error::EncodeError;
 use crate::frame::{FIN, Frame, HEAD, Kind, UNIDIRECTIONAL, VERSION};
 use crate::header::{Deflater, HeaderBlock};
+use crate::limits::Limits;
+use crate::stream_id::StreamId;
 use bytes::{BufMut, BytesMut};
 
 /// Largest value of the 24-bit length field.
@@ -34,24 +36,17 @@ impl Encoder {
     pub fn encode(&mut self, frame: &Frame, dst: &mut BytesMut) -> Result<(), EncodeError> {
         match frame {
             Frame::SynStream(f) => {
-                let flags = flag(f.fin, FIN) | flag(f.unidirectional, UNIDIRECTIONAL);
-                self.with_block(Kind::SynStream, flags, &f.headers, dst, |dst| {
-                    dst.put_u32(f.id.get());
-                    dst.put_u32(f.associated & 0x7fff_ffff);
-                    dst.put_u8(f.priority << 5);
-                    dst.put_u8(f.slot);
-                })
+                let open = Opening {
+                    associated: f.associated,
+                    priority: f.priority,
+                    slot: f.slot,
+                    fin: f.fin,
+                    unidirectional: f.unidirectional,
+                };
+                self.syn_stream(f.id, open, &f.headers, dst)
             }
-            Frame::SynReply(f) => {
-                self.with_block(Kind::SynReply, flag(f.fin, FIN), &f.headers, dst, |dst| {
-                    dst.put_u32(f.id.get());
-                })
-            }
-            Frame::Headers(f) => {
-                self.with_block(Kind::Headers, flag(f.fin, FIN), &f.headers, dst, |dst| {
-                    dst.put_u32(f.id.get());
-                })
-            }
+            Frame::SynReply(f) => self.syn_reply(f.id, f.fin, &f.headers, dst),
+            Frame::Headers(f) => self.headers(f.id, f.fin, &f.headers, dst),
             Frame::RstStream(f) => two_words(dst, Kind::RstStream, f.id.get(), f.status.get()),
             Frame::GoAway(f) => {
                 two_words(dst, Kind::GoAway, f.last_good & 0x7fff_ffff, f.status.get())
@@ -81,45 +76,111 @@ impl Encoder {
                 let length = f.payload.len();
                 let short = u32::try_from(length).ok().filter(|_| length <= MAX_LENGTH);
                 let length = short.ok_or(EncodeError::TooLong(length))?;
-                dst.put_slice(&data_head(f.id.get(), f.fin, length));
+                let flags = (f.flags & !FIN) | flag(f.fin, FIN);
+                dst.put_slice(&data_head(f.id.get(), flags, length));
                 dst.put_slice(&f.payload);
                 Ok(())
             }
             Frame::Unknown(f) => {
                 let length = usize::try_from(f.length).unwrap_or(usize::MAX);
-                control_head(dst, f.kind, 0, length)?;
+                control_head(dst, f.kind, f.flags, length)?;
                 dst.put_bytes(0, length);
                 Ok(())
             }
         }
     }
 
+    /// SYN_STREAM, without a [`Frame`] to be built first.
+    pub(crate) fn syn_stream(
+        &mut self,
+        id: StreamId,
+        open: Opening,
+        headers: &HeaderBlock,
+        dst: &mut BytesMut,
+    ) -> Result<(), EncodeError> {
+        let flags = flag(open.fin, FIN) | flag(open.unidirectional, UNIDIRECTIONAL);
+        let mut fixed = [0; 10];
+        let mut put = fixed.as_mut_slice();
+        put.put_u32(id.get());
+        put.put_u32(open.associated & 0x7fff_ffff);
+        put.put_u8(open.priority << 5);
+        put.put_u8(open.slot);
+        self.with_block(Kind::SynStream, flags, &fixed, headers, dst)
+    }
+
+    /// SYN_REPLY.
+    pub(crate) fn syn_reply(
+        &mut self,
+        id: StreamId,
+        fin: bool,
+        headers: &HeaderBlock,
+        dst: &mut BytesMut,
+    ) -> Result<(), EncodeError> {
+        let fixed = id.get().to_be_bytes();
+        self.with_block(Kind::SynReply, flag(fin, FIN), &fixed, headers, dst)
+    }
+
+    /// HEADERS.
+    pub(crate) fn headers(
+        &mut self,
+        id: StreamId,
+        fin: bool,
+        headers: &HeaderBlock,
+        dst: &mut BytesMut,
+    ) -> Result<(), EncodeError> {
+        let fixed = id.get().to_be_bytes();
+        self.with_block(Kind::Headers, flag(fin, FIN), &fixed, headers, dst)
+    }
+
     fn with_block(
         &mut self,
         kind: Kind,
         flags: u8,
+        fixed: &[u8],
         headers: &HeaderBlock,
         dst: &mut BytesMut,
-        fixed: impl FnOnce(&mut BytesMut),
     ) -> Result<(), EncodeError> {
         let (size, limit) = (headers.encoded_len(), self.max_block);
         // Checked before the context is touched, so that an error costs nothing.
-        if size > limit {
+        if size > limit || !headers.is_encodable() {
             return Err(EncodeError::HeaderBlockTooLarge { size, limit });
         }
-        let mut block = BytesMut::new();
-        self.deflater.block(headers, &mut block)?;
-        let (fixed_len, _) = kind.layout();
-        control_head(
-            dst,
-            kind.to_u16(),
-            flags,
-            block.len().saturating_add(fixed_len),
-        )?;
-        fixed(dst);
-        dst.put_slice(&block);
+        let start = dst.len();
+        control_head(dst, kind.to_u16(), flags, 0)?;
+        dst.put_slice(fixed);
+        if let Err(e) = self.deflater.block(headers, dst) {
+            dst.truncate(start);
+            return Err(e);
+        }
+        // The length is known only now: the last three bytes of the head.
+        let length = dst.len().saturating_sub(start).saturating_sub(HEAD);
+        let Some(short) = u32::try_from(length).ok().filter(|_| length <= MAX_LENGTH) else {
+            dst.truncate(start);
+            return Err(EncodeError::TooLong(length));
+        };
+        let at = start.saturating_add(HEAD / 2);
+        let word = u32::from(flags) << 24 | short;
+        if let Some(head) = dst.get_mut(at..).and_then(|b| b.first_chunk_mut()) {
+            *head = word.to_be_bytes();
+        }
         Ok(())
     }
+}
+
+/// What SYN_STREAM says beside the id and the header block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "the wire format is fixed")]
+pub struct Opening {
+    /// Stream it belongs to, 0 for none. 31 bits.
+    pub associated: u32,
+    /// 0 (highest) to 7. Real peers send 0.
+    pub priority: u8,
+    /// Credential slot; 0 in SPDY/3.1.
+    pub slot: u8,
+    /// We will send no DATA.
+    pub fin: bool,
+    /// The peer may send nothing.
+    pub unidirectional: bool,
 }
 
 fn flag(on: bool, bit: u8) -> u8 {
@@ -148,8 +209,7 @@ fn control_head(
 }
 
 /// The 8 bytes in front of a DATA payload. `id` has 31 bits, `length` 24.
-pub(crate) fn data_head(id: u32, fin: bool, length: u32) -> [u8; HEAD] {
-    let word =
-        u64::from(id) << 32 | u64::from(flag(fin, FIN)) << 24 | u64::from(length & 0xff_ffff);
+pub(crate) fn data_head(id: u32, flags: u8, length: u32) -> [u8; HEAD] {
+    let word = u64::from(id) << 32 | u64::from(flags) << 24 | u64::from(length & 0xff_ffff);
     word.to_be_bytes()
 }

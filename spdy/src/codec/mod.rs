@@ -4,5 +4,5 @@ mod decode;
 mod encode;
 
 pub use decode::Decoder;
-pub use encode::Encoder;
 pub(crate) use encode::data_head;
+pub use encode::{Encoder, Opening};

@@ -8,142 +8,194 @@ mod zlib;
 
 pub use zlib::{Deflater, Inflater};
 
-use crate::config::Limits;
+use crate::config::Dialect;
 use crate::error::DecodeErrorKind;
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use crate::limits::Limits;
 use std::fmt;
 
 /// The preset dictionary of SPDY/3 and 3.1, 1423 bytes (public draft, appendix A of PROTOCOL.md).
 pub const DICTIONARY: &[u8; 1423] = include_bytes!("dictionary.bin");
 
-/// Names SPDY forbids; a real receiver ends the connection on them (PROTOCOL.md 1.3).
-const FORBIDDEN: [&str; 4] = [
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "transfer-encoding",
-];
-
 /// An ordered list of names and values. Names are lower-case; several values of one name are
 /// joined by a 0 byte.
+///
+/// Held as the bytes of its uncompressed form, checked once: one allocation a block.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct HeaderBlock {
-    pairs: Vec<(Bytes, Bytes)>,
+    /// The uncompressed form; empty instead of a count of 0.
+    raw: Vec<u8>,
+    /// A field was pushed that no 32-bit length can say.
+    too_long: bool,
 }
 
 impl HeaderBlock {
     /// An empty block.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self {
+            raw: Vec::new(),
+            too_long: false,
+        }
     }
 
     /// Appends a pair. The name is lower-cased (ASCII), since an upper-case letter ends the
     /// connection at a real peer. Pushing a name twice is the caller's to avoid: receivers differ
     /// on duplicates. No secret belongs here: header blocks may be compressed beside other data.
+    ///
+    /// A block longer than the encoder's limit is refused when it is sent, with
+    /// [`crate::EncodeError`].
     pub fn push(&mut self, name: &str, value: impl AsRef<[u8]>) {
-        let name = Bytes::from(name.to_ascii_lowercase());
-        self.pairs
-            .push((name, Bytes::copy_from_slice(value.as_ref())));
+        let (name, value) = (name.as_bytes(), value.as_ref());
+        let count = u32::try_from(self.len().saturating_add(1));
+        let (Ok(count), Ok(name_len), Ok(value_len)) =
+            (count, u32::try_from(name.len()), u32::try_from(value.len()))
+        else {
+            self.too_long = true;
+            return;
+        };
+        if self.raw.is_empty() {
+            self.raw.extend_from_slice(&[0; COUNT]);
+        }
+        if let Some(first) = self.raw.first_chunk_mut() {
+            *first = count.to_be_bytes();
+        }
+        self.raw.extend_from_slice(&name_len.to_be_bytes());
+        self.raw.extend(name.iter().map(u8::to_ascii_lowercase));
+        self.raw.extend_from_slice(&value_len.to_be_bytes());
+        self.raw.extend_from_slice(value);
     }
 
     /// The first value of `name`, which must be lower-case.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        let (_, value) = self.pairs.iter().find(|(n, _)| n == name.as_bytes())?;
+        let (_, value) = self.iter().find(|(n, _)| *n == name.as_bytes())?;
         value.split(|b| *b == 0).next()
     }
 
     /// All values of `name`, those joined by 0 bytes taken apart.
     pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.pairs
-            .iter()
-            .filter(move |(n, _)| n == name.as_bytes())
+        self.iter()
+            .filter(move |(n, _)| *n == name.as_bytes())
             .flat_map(|(_, v)| v.split(|b| *b == 0))
     }
 
     /// Names and values as they are on the wire.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.pairs.iter().map(|(n, v)| (n.as_ref(), v.as_ref()))
+        let mut rest = self.raw.get(COUNT..).unwrap_or_default();
+        std::iter::from_fn(move || {
+            let (name, after) = split_field(rest)?;
+            let (value, after) = split_field(after)?;
+            rest = after;
+            Some((name, value))
+        })
     }
 
     /// Number of pairs.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.pairs.len()
+        self.raw.first_chunk().map_or(0, |count| length(*count))
     }
 
     /// Whether there are no pairs.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.pairs.is_empty()
+        self.raw.is_empty()
     }
 
     /// Bytes of the uncompressed form.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
-        self.pairs.iter().fold(4usize, |sum, (n, v)| {
-            sum.saturating_add(8)
-                .saturating_add(n.len())
-                .saturating_add(v.len())
-        })
+        self.encoded().len()
     }
 
-    /// Appends the uncompressed form. `false`, and nothing appended, if a length does not fit 32
-    /// bits.
-    pub(crate) fn encode(&self, dst: &mut BytesMut) -> bool {
-        let Ok(count) = u32::try_from(self.pairs.len()) else {
-            return false;
-        };
-        if u32::try_from(self.encoded_len()).is_err() {
-            return false;
+    /// The uncompressed form, as it is deflated.
+    #[must_use]
+    pub fn encoded(&self) -> &[u8] {
+        if self.raw.is_empty() {
+            &[0; COUNT]
+        } else {
+            &self.raw
         }
-        dst.put_u32(count);
-        for field in self.pairs.iter().flat_map(|(n, v)| [n, v]) {
-            dst.put_u32(u32::try_from(field.len()).unwrap_or(u32::MAX));
-            dst.put_slice(field);
-        }
-        true
     }
 
-    /// Parses the uncompressed form. Names stay as they came, order too. Source of the rules:
-    /// PROTOCOL.md 1.3.
-    pub(crate) fn parse(mut src: Bytes, limits: &Limits) -> Result<Self, DecodeErrorKind> {
-        let count = src
-            .try_get_u32()
-            .map_err(|_| DecodeErrorKind::HeaderTruncated)?;
-        let limit = limits.header_pairs;
+    /// Whether every field fits its 32-bit length.
+    pub(crate) const fn is_encodable(&self) -> bool {
+        !self.too_long
+    }
+
+    /// Checks the uncompressed form and keeps it. Names stay as they came, order too. `syn`: it
+    /// opens a stream, where `host` is forbidden too. Source of the rules: PROTOCOL.md 1.3;
+    /// what the draft forbids beyond them is an error in [`Dialect::Spdy31`].
+    pub(crate) fn parse(
+        raw: Vec<u8>,
+        syn: bool,
+        dialect: Dialect,
+        limits: &Limits,
+    ) -> Result<Self, DecodeErrorKind> {
+        let truncated = DecodeErrorKind::HeaderTruncated;
+        let (count, mut rest) = raw.split_first_chunk::<COUNT>().ok_or(truncated)?;
+        let (count, limit) = (u32::from_be_bytes(*count), limits.header_pairs);
         if usize::try_from(count).map_or(true, |n| n > limit) {
             return Err(DecodeErrorKind::HeaderPairs { count, limit });
         }
-        let mut pairs = Vec::new();
         for _ in 0..count {
-            let name = field(&mut src, "name", limits.header_name)?;
-            let value = field(&mut src, "value", limits.header_value)?;
-            if name.iter().any(u8::is_ascii_uppercase) {
-                return Err(DecodeErrorKind::HeaderUpperCase);
-            }
-            if let Some(name) = FORBIDDEN.iter().find(|f| f.as_bytes() == name) {
-                return Err(DecodeErrorKind::HeaderForbidden(name));
-            }
-            pairs.push((name, value));
+            let name = take_field(&mut rest, "name", limits.header_name)?;
+            take_field(&mut rest, "value", limits.header_value)?;
+            check_name(name, syn)?;
         }
-        if src.has_remaining() {
-            return Err(DecodeErrorKind::HeaderSurplus(src.remaining()));
+        if !rest.is_empty() {
+            return Err(DecodeErrorKind::HeaderSurplus(rest.len()));
         }
-        Ok(Self { pairs })
+        let block = Self {
+            raw: if count == 0 { Vec::new() } else { raw },
+            too_long: false,
+        };
+        if dialect == Dialect::Spdy31 {
+            block.check_strict()?;
+        }
+        Ok(block)
     }
 
-    /// Whether `host` is there, which is forbidden in SYN_STREAM only.
-    pub(crate) fn has_host(&self) -> bool {
-        self.pairs.iter().any(|(n, _)| n.as_ref() == b"host")
+    /// What the draft forbids and real peers take: empty names, repeated names, empty values
+    /// among several (§2.6.10).
+    fn check_strict(&self) -> Result<(), DecodeErrorKind> {
+        for (at, (name, value)) in self.iter().enumerate() {
+            if name.is_empty() {
+                return Err(DecodeErrorKind::HeaderEmptyName);
+            }
+            if self.iter().take(at).any(|(earlier, _)| earlier == name) {
+                return Err(DecodeErrorKind::HeaderRepeated);
+            }
+            let joined = value.contains(&0);
+            if joined && value.split(|b| *b == 0).any(<[u8]>::is_empty) {
+                return Err(DecodeErrorKind::HeaderEmptyValue);
+            }
+        }
+        Ok(())
     }
 }
 
-fn field(src: &mut Bytes, field: &'static str, limit: usize) -> Result<Bytes, DecodeErrorKind> {
-    let length = src
-        .try_get_u32()
-        .map_err(|_| DecodeErrorKind::HeaderTruncated)?;
+/// Bytes of the pair count.
+const COUNT: usize = 4;
+
+fn length(bytes: [u8; COUNT]) -> usize {
+    usize::try_from(u32::from_be_bytes(bytes)).unwrap_or(usize::MAX)
+}
+
+/// A field and what follows it.
+fn split_field(src: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (head, rest) = src.split_first_chunk()?;
+    rest.split_at_checked(length(*head))
+}
+
+fn take_field<'a>(
+    src: &mut &'a [u8],
+    field: &'static str,
+    limit: usize,
+) -> Result<&'a [u8], DecodeErrorKind> {
+    let truncated = DecodeErrorKind::HeaderTruncated;
+    let (head, rest) = src.split_first_chunk::<COUNT>().ok_or(truncated)?;
+    let length = u32::from_be_bytes(*head);
     let n = usize::try_from(length).unwrap_or(usize::MAX);
     if n > limit {
         return Err(DecodeErrorKind::HeaderField {
@@ -152,18 +204,34 @@ fn field(src: &mut Bytes, field: &'static str, limit: usize) -> Result<Bytes, De
             limit,
         });
     }
-    if n > src.remaining() {
-        return Err(DecodeErrorKind::HeaderTruncated);
+    let (taken, rest) = rest
+        .split_at_checked(n)
+        .ok_or(DecodeErrorKind::HeaderTruncated)?;
+    *src = rest;
+    Ok(taken)
+}
+
+/// Names that end the connection at a real receiver (PROTOCOL.md 1.3).
+fn check_name(name: &[u8], syn: bool) -> Result<(), DecodeErrorKind> {
+    if name.iter().any(u8::is_ascii_uppercase) {
+        return Err(DecodeErrorKind::HeaderUpperCase);
     }
-    Ok(src.split_to(n))
+    let forbidden = match name {
+        b"connection" => "connection",
+        b"keep-alive" => "keep-alive",
+        b"proxy-connection" => "proxy-connection",
+        b"transfer-encoding" => "transfer-encoding",
+        b"host" if syn => "host",
+        _ => return Ok(()),
+    };
+    Err(DecodeErrorKind::HeaderForbidden(forbidden))
 }
 
 impl fmt::Debug for HeaderBlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map()
             .entries(
-                self.pairs
-                    .iter()
+                self.iter()
                     .map(|(n, v)| (n.escape_ascii().to_string(), v.escape_ascii().to_string())),
             )
             .finish()
@@ -198,12 +266,10 @@ mod tests {
     fn limits_at_n_and_n_plus_1() {
         let limits = Limits::default();
         let block = |n: usize, name: usize, value: usize| {
-            let mut dst = BytesMut::new();
-            (0..n)
+            let block = (0..n)
                 .map(|i| (format!("{i:0>name$}"), vec![b'v'; value]))
-                .collect::<HeaderBlock>()
-                .encode(&mut dst);
-            HeaderBlock::parse(dst.freeze(), &limits)
+                .collect::<HeaderBlock>();
+            HeaderBlock::parse(block.encoded().to_vec(), true, Dialect::Kubernetes, &limits)
         };
         assert_eq!(
             block(limits.header_pairs, 2, 1).unwrap().len(),
@@ -228,7 +294,8 @@ mod tests {
     #[test]
     fn malformed_blocks() {
         let parse = |bytes: &'static [u8]| {
-            HeaderBlock::parse(Bytes::from_static(bytes), &Limits::default()).unwrap_err()
+            let limits = Limits::default();
+            HeaderBlock::parse(bytes.to_vec(), true, Dialect::Kubernetes, &limits).unwrap_err()
         };
         assert_eq!(parse(b""), DecodeErrorKind::HeaderTruncated);
         assert_eq!(parse(b"\0\0\0\x01"), DecodeErrorKind::HeaderTruncated);

@@ -2,15 +2,19 @@
 //! (SPDY/3.1 §2.6.10.1, PROTOCOL.md 1.4).
 
 use super::{DICTIONARY, HeaderBlock};
-use crate::config::{HeaderEncoding, Limits};
+use crate::config::{Dialect, HeaderEncoding};
 use crate::error::{DecodeErrorKind, EncodeError};
-use bytes::{BufMut, Bytes, BytesMut};
+use crate::limits::Limits;
+use bytes::{BufMut, BytesMut};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 /// Bytes inflated at a time: how far a block may overshoot its limit before it is stopped.
 const STEP: usize = 4096;
 /// zlib head with FDICT set, then the dictionary's Adler-32.
 const ZLIB_HEAD: [u8; 6] = [0x78, 0xf9, 0xe3, 0xc6, 0xa7, 0xc2];
+
+/// Type, length and its complement in front of a stored block.
+const STORED_HEAD: usize = 5;
 
 /// Decompresses header blocks. After an error the context is lost and every further call fails.
 #[derive(Debug, Default)]
@@ -32,37 +36,54 @@ impl Inflater {
         self.zlib.as_ref().map_or(0, |zlib| zlib.total_out())
     }
 
-    /// Inflates and parses one frame's header block. Must be called for every block of the
-    /// direction, in order, even for streams that are refused.
+    /// Inflates and parses one frame's header block by the rules of [`Dialect::Kubernetes`]. Must
+    /// be called for every block of the direction, in order, even for streams that are refused.
     ///
     /// # Errors
     /// The block is no deflate data, over a limit, or not a header block. The connection must end.
     pub fn block(&mut self, src: &[u8], limits: &Limits) -> Result<HeaderBlock, DecodeErrorKind> {
+        self.block_of(src, false, Dialect::Kubernetes, limits)
+    }
+
+    /// The same; `syn`: for a SYN_STREAM.
+    pub(crate) fn block_of(
+        &mut self,
+        src: &[u8],
+        syn: bool,
+        dialect: Dialect,
+        limits: &Limits,
+    ) -> Result<HeaderBlock, DecodeErrorKind> {
         if self.broken {
             return Err(DecodeErrorKind::Inflate("an earlier block was bad"));
         }
         let result = self
             .inflate(src, limits.header_block_inflated)
-            .and_then(|plain| HeaderBlock::parse(plain, limits));
+            .and_then(|plain| HeaderBlock::parse(plain, syn, dialect, limits));
         self.broken = result.is_err();
         result
     }
 
-    fn inflate(&mut self, mut src: &[u8], limit: usize) -> Result<Bytes, DecodeErrorKind> {
+    fn inflate(&mut self, mut src: &[u8], limit: usize) -> Result<Vec<u8>, DecodeErrorKind> {
         let zlib = self
             .zlib
             .get_or_insert_with(|| Box::new(Decompress::new(true)));
-        let mut plain = BytesMut::new();
-        let mut step = [0u8; STEP];
+        // Grows with what comes out, never with what is declared, and a step over the limit at most.
+        let mut plain = Vec::with_capacity(src.len().saturating_mul(4).clamp(64, STEP));
         loop {
-            let (before_in, before_out) = (zlib.total_in(), zlib.total_out());
-            let status = zlib.decompress(src, &mut step, FlushDecompress::Sync);
+            if plain.len() == plain.capacity() {
+                let room = limit.saturating_add(STEP).saturating_sub(plain.len());
+                plain.reserve_exact(plain.len().max(STEP).min(room).max(1));
+            }
+            let (spare, before_in, before_out) = (
+                plain.capacity().saturating_sub(plain.len()),
+                zlib.total_in(),
+                plain.len(),
+            );
+            let status = zlib.decompress_vec(src, &mut plain, FlushDecompress::Sync);
             let used =
                 usize::try_from(zlib.total_in().saturating_sub(before_in)).unwrap_or(usize::MAX);
-            let made =
-                usize::try_from(zlib.total_out().saturating_sub(before_out)).unwrap_or(usize::MAX);
+            let made = plain.len().saturating_sub(before_out);
             src = src.get(used..).unwrap_or_default();
-            plain.put_slice(step.get(..made).unwrap_or_default());
             if plain.len() > limit {
                 return Err(DecodeErrorKind::HeaderBlockTooLarge { limit });
             }
@@ -74,7 +95,7 @@ impl Inflater {
                     ));
                 }
                 // Room was left over, so all that these bytes hold is out.
-                Ok(_) if src.is_empty() && made < STEP => break,
+                Ok(_) if src.is_empty() && made < spare => break,
                 Ok(_) if used == 0 && made == 0 => {
                     return Err(DecodeErrorKind::Inflate("no progress"));
                 }
@@ -87,7 +108,7 @@ impl Inflater {
                 Err(_) => return Err(DecodeErrorKind::Inflate("corrupt deflate data")),
             }
         }
-        Ok(plain.freeze())
+        Ok(plain)
     }
 }
 
@@ -116,20 +137,30 @@ impl Deflater {
     /// # Errors
     /// The block is longer than 32-bit lengths can say, or the compressor failed.
     pub fn block(&mut self, headers: &HeaderBlock, dst: &mut BytesMut) -> Result<(), EncodeError> {
-        let mut plain = BytesMut::with_capacity(headers.encoded_len());
-        if !headers.encode(&mut plain) {
-            return Err(EncodeError::TooLong(headers.encoded_len()));
+        let plain = headers.encoded();
+        if !headers.is_encodable() || u32::try_from(plain.len()).is_err() {
+            return Err(EncodeError::TooLong(plain.len()));
         }
         match self.encoding {
             HeaderEncoding::Stored => {
-                self.stored(&plain, dst);
+                self.stored(plain, dst);
                 Ok(())
             }
-            HeaderEncoding::Deflate(level) => self.deflated(level, &plain, dst),
+            HeaderEncoding::Deflate(level) => self.deflated(level, plain, dst),
         }
     }
 
     fn stored(&mut self, plain: &[u8], dst: &mut BytesMut) {
+        let pieces = plain
+            .len()
+            .div_ceil(usize::from(u16::MAX))
+            .saturating_add(1);
+        dst.reserve(
+            pieces
+                .saturating_mul(STORED_HEAD)
+                .saturating_add(plain.len())
+                .saturating_add(ZLIB_HEAD.len()),
+        );
         if !self.begun {
             dst.put_slice(&ZLIB_HEAD);
             self.begun = true;
@@ -138,9 +169,8 @@ impl Deflater {
         // empty one at the end, which is what a sync flush looks like.
         for piece in plain.chunks(usize::from(u16::MAX)).chain([[].as_slice()]) {
             let n = u16::try_from(piece.len()).unwrap_or(u16::MAX);
-            dst.put_u8(0);
-            dst.put_u16_le(n);
-            dst.put_u16_le(!n);
+            let ([n0, n1], [m0, m1]) = (n.to_le_bytes(), (!n).to_le_bytes());
+            dst.put_slice(&[0, n0, n1, m0, m1]);
             dst.put_slice(piece);
         }
     }
@@ -253,12 +283,11 @@ mod tests {
 
     #[test]
     fn no_dictionary_and_all_levels_are_accepted() {
-        let mut plain = BytesMut::new();
-        block(&[("a".into(), b"b".to_vec())]).encode(&mut plain);
+        let block = block(&[("a".into(), b"b".to_vec())]);
         for level in 0..=9 {
             let mut zlib = Compress::new(Compression::new(level), true);
             let mut wire = Vec::with_capacity(1000);
-            zlib.compress_vec(&plain, &mut wire, FlushCompress::Sync)
+            zlib.compress_vec(block.encoded(), &mut wire, FlushCompress::Sync)
                 .unwrap();
             assert_eq!(
                 Inflater::new()

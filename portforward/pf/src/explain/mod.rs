@@ -351,7 +351,8 @@ impl Forward<'_> {
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let (session, driver) = session::client(io, early, session::Config::default());
+        let (session, driver) = session::client(io, early, session::Config::default())
+            .map_err(|e| Failure::new(Exit::General, Hop::Local, e.to_string()))?;
         let driver = tokio::spawn(driver);
         let (app, local) = self.local_connection().await?;
         let forwarder = Forwarder::new(session.clone());

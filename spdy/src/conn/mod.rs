@@ -1,0 +1,622 @@
+//! One side of one SPDY connection.
+//!
+//! ```text
+//!                 open() / SYN_STREAM
+//!                          |
+//!                          v
+//!                 +------- open -------+
+//!    FIN sent     |                    |    FIN received
+//!                 v                    v
+//!          half-closed(local)   half-closed(remote)
+//!                 |                    |
+//!    FIN received |                    | FIN sent
+//!                 +----> forgotten <---+
+//!                          ^
+//!                          |  reset() / RST_STREAM, from any state
+//! ```
+//!
+//! A forgotten stream costs nothing; frames that still arrive for it are dropped in silence, as
+//! peers produce them legally (PROTOCOL.md 1.5).
+
+mod receive;
+mod send;
+mod timers;
+mod watch;
+
+use crate::codec::{Decoder, Encoder, Opening};
+use crate::config::{Config, Dialect, INITIAL_WINDOW, Role};
+use crate::error::{ConfigError, ConnectionError, ConnectionErrorKind, OpenError, StreamError};
+use crate::event::{Event, Stats};
+use crate::flow::{Mode, ReceiveWindow, SendWindow};
+use crate::frame::{Frame, Ping, RstStream, Setting, Settings, WindowUpdate};
+use crate::header::HeaderBlock;
+use crate::outgoing::Outgoing;
+use crate::queue::Queues;
+use crate::status::{GoAwayStatus, RstStatus};
+use crate::stream_id::StreamId;
+use bytes::{Bytes, BytesMut};
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+use timers::Timers;
+use watch::Watch;
+
+/// Bytes that one call of [`Connection::recv`] may inflate before it lets others work.
+const INFLATE_PER_CALL: u64 = 256 << 10;
+/// PINGs of ours that may wait for their answers.
+const PINGS: usize = 16;
+
+#[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four independent facts, not a state"
+)]
+struct Stream {
+    /// We may send DATA.
+    local_open: bool,
+    /// The peer may send DATA.
+    remote_open: bool,
+    /// SYN_REPLY was sent or received.
+    replied: bool,
+    /// This side opened it.
+    own: bool,
+    priority: u8,
+    /// HEADERS frames received (B13).
+    headers_frames: u16,
+    /// Payload received and not consumed (B14).
+    unconsumed: usize,
+    send_window: SendWindow,
+    receive_window: ReceiveWindow,
+    /// Number of its last frame in [`Outgoing`].
+    last_data: u64,
+}
+
+/// The state machine. See the crate documentation for an example.
+#[derive(Debug)]
+pub struct Connection {
+    config: Config,
+    decoder: Decoder,
+    encoder: Encoder,
+    outgoing: Outgoing,
+    queues: Queues,
+    events: VecDeque<Event>,
+    streams: HashMap<StreamId, Stream>,
+    /// Unconsumed payload of streams that are forgotten.
+    unread: HashMap<StreamId, usize>,
+    peer_streams: usize,
+    unanswered: usize,
+    /// Next id of ours; above [`StreamId::MAX`] when used up.
+    next_id: u32,
+    last_peer_id: u32,
+    /// GOAWAY came.
+    going_away: bool,
+    /// GOAWAY was sent, or waits in `goaway`.
+    goaway_sent: bool,
+    /// GOAWAY that leaves when nothing else waits.
+    goaway: Option<GoAwayStatus>,
+    output_ended: bool,
+    flow: Mode,
+    /// What the peer grants new streams.
+    peer_window: u32,
+    /// Streams the peer takes at a time.
+    peer_max_streams: Option<usize>,
+    send_window: SendWindow,
+    receive_window: ReceiveWindow,
+    /// Payload received and not consumed, of all streams.
+    unconsumed: usize,
+    /// Streams of which more is unconsumed than B14 allows.
+    over: usize,
+    next_ping_id: u32,
+    /// Our PINGs on their way.
+    pinged: VecDeque<(u32, Instant)>,
+    timers: Timers,
+    watch: Watch,
+    stats: Stats,
+    failed: Option<ConnectionError>,
+}
+
+impl Connection {
+    /// A fresh connection, after the upgrade. In [`Dialect::Kubernetes`] it sends nothing by
+    /// itself: a server must stay silent until the client's first frame (PROTOCOL.md 2.2). In
+    /// [`Dialect::Spdy31`] SETTINGS wait to be written.
+    ///
+    /// # Errors
+    /// A value of the configuration is out of its range.
+    pub fn new(config: Config, now: Instant) -> Result<Self, ConfigError> {
+        config.check()?;
+        let mut conn = Self {
+            decoder: Decoder::with_dialect(config.dialect, config.limits.clone()),
+            encoder: Encoder::new(config.header_encoding, &config.limits),
+            outgoing: Outgoing::default(),
+            queues: Queues::default(),
+            events: VecDeque::new(),
+            streams: HashMap::new(),
+            unread: HashMap::new(),
+            peer_streams: 0,
+            unanswered: 0,
+            next_id: config.first_id(),
+            last_peer_id: 0,
+            going_away: false,
+            goaway_sent: false,
+            goaway: None,
+            output_ended: false,
+            flow: Mode::new(config.flow_control),
+            peer_window: INITIAL_WINDOW,
+            peer_max_streams: None,
+            send_window: SendWindow::new(INITIAL_WINDOW),
+            receive_window: ReceiveWindow::new(config.session_window),
+            unconsumed: 0,
+            over: 0,
+            next_ping_id: match config.role {
+                Role::Client => 1,
+                Role::Server => 2,
+            },
+            pinged: VecDeque::new(),
+            timers: Timers::new(&config, now),
+            watch: Watch::default(),
+            stats: Stats::default(),
+            failed: None,
+            config,
+        };
+        if conn.config.dialect == Dialect::Spdy31 || conn.flow.is_active() {
+            conn.announce();
+        }
+        Ok(conn)
+    }
+
+    /// SETTINGS, and the connection's window if it is not what every connection begins with.
+    fn announce(&mut self) {
+        let entry = |id, value| Setting {
+            flags: 0,
+            id,
+            value,
+        };
+        let streams = u32::try_from(self.config.limits.peer_streams).unwrap_or(u32::MAX);
+        let mut entries = vec![entry(Setting::MAX_CONCURRENT_STREAMS, streams)];
+        if self.flow.is_active() {
+            let window = self.config.stream_window;
+            entries.push(entry(Setting::INITIAL_WINDOW_SIZE, window));
+        }
+        let clear = false;
+        self.control(&Frame::Settings(Settings { clear, entries }), false);
+        let more = self.config.session_window.saturating_sub(INITIAL_WINDOW);
+        if self.flow.is_active() && more > 0 {
+            let update = WindowUpdate { id: 0, delta: more };
+            self.control(&Frame::WindowUpdate(update), false);
+        }
+    }
+
+    /// Takes bytes of the peer off `input` and turns them into events and answers. Consumes all
+    /// whole frames, unless it [is blocked](Connection::is_blocked), [is full](Connection::is_full),
+    /// or many large header blocks came at once: then call it again, even without new bytes.
+    ///
+    /// # Errors
+    /// The peer broke the protocol; GOAWAY is queued, nothing more is read. Events found before
+    /// the error are still there. Every further call gives the same error.
+    pub fn recv(&mut self, now: Instant, input: &mut BytesMut) -> Result<(), ConnectionError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        if !input.is_empty() {
+            self.timers.received(now);
+        }
+        let inflated = self.decoder.inflated();
+        while !self.is_blocked() && !self.is_full() {
+            // Header blocks are work out of proportion to their size on the wire.
+            if self.decoder.inflated().saturating_sub(inflated) > INFLATE_PER_CALL {
+                return Ok(());
+            }
+            let frame = match self.decoder.decode(input) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return Ok(()),
+                Err(e) => return Err(self.fail(now, e.into())),
+            };
+            if let Err(kind) = self.on_frame(now, frame) {
+                return Err(self.fail(now, kind.into()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether answers that the peer provoked must leave before more is read (B10).
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        !self.output_ended && self.outgoing.replies() >= self.config.limits.queued_replies
+    }
+
+    /// Whether something must be polled or [consumed](Connection::consumed) before more is read
+    /// (B12, B14).
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let limits = &self.config.limits;
+        let queued = self.events.len().saturating_mul(limits.event_overhead);
+        self.over > 0 || self.unconsumed.saturating_add(queued) > limits.session_receive
+    }
+
+    /// The streams of which more is unconsumed than [`crate::Limits::stream_receive`], so that
+    /// nothing is read: consume, or reset one.
+    pub fn stalled(&self) -> impl Iterator<Item = StreamId> {
+        let limit = self.config.limits.stream_receive;
+        let live = self.streams.iter().map(|(id, s)| (*id, s.unconsumed));
+        let ended = self.unread.iter().map(|(id, n)| (*id, *n));
+        live.chain(ended)
+            .filter(move |(_, n)| *n > limit)
+            .map(|(id, _)| id)
+    }
+
+    /// Nothing more will be written: answers no longer hold up [`Connection::recv`].
+    pub fn end_of_output(&mut self) {
+        self.output_ended = true;
+    }
+
+    /// Whether the bytes received so far end between frames, `input` being what
+    /// [`Connection::recv`] left over. An end of stream elsewhere cut a frame.
+    #[must_use]
+    pub fn is_between_frames(&self, input: &BytesMut) -> bool {
+        input.is_empty() && self.decoder.is_between_frames()
+    }
+
+    /// What the peer did, oldest first.
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Says that `n` bytes of a stream's payload are gone: read, or thrown away. This is the only
+    /// way credit returns to the peer with flow control, and room without. Bytes of streams that
+    /// have ended count until then too; of streams reset by [`Connection::reset`] they do not.
+    /// More than was received is cut to that.
+    pub fn consumed(&mut self, id: StreamId, n: usize) {
+        let limit = self.config.limits.stream_receive;
+        let n = if let Some(stream) = self.streams.get_mut(&id) {
+            let n = n.min(stream.unconsumed);
+            let left = stream.unconsumed.saturating_sub(n);
+            let was_over = stream.unconsumed > limit && left <= limit;
+            self.over = self.over.saturating_sub(usize::from(was_over));
+            stream.unconsumed = left;
+            stream.receive_window.owe(n);
+            self.credit_stream(id);
+            n
+        } else if let Some(unread) = self.unread.get_mut(&id) {
+            let n = n.min(*unread);
+            let left = unread.saturating_sub(n);
+            let was_over = *unread > limit && left <= limit;
+            self.over = self.over.saturating_sub(usize::from(was_over));
+            *unread = left;
+            if left == 0 {
+                self.unread.remove(&id);
+            }
+            n
+        } else {
+            return;
+        };
+        self.release(n);
+    }
+
+    /// `n` bytes of payload are no longer held for anybody.
+    fn release(&mut self, n: usize) {
+        self.unconsumed = self.unconsumed.saturating_sub(n);
+        self.receive_window.owe(n);
+        self.credit_session();
+    }
+
+    /// Opens a stream. DATA may follow at once, before the peer's answer.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing is sent.
+    pub fn open(&mut self, headers: &HeaderBlock, fin: bool) -> Result<StreamId, OpenError> {
+        let fin = Opening {
+            fin,
+            ..Opening::default()
+        };
+        self.open_with(headers, fin)
+    }
+
+    /// Opens a stream with all that SYN_STREAM can say.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing is sent.
+    pub fn open_with(
+        &mut self,
+        headers: &HeaderBlock,
+        opening: Opening,
+    ) -> Result<StreamId, OpenError> {
+        if self.going_away || self.goaway_sent || self.failed.is_some() {
+            return Err(OpenError::GoingAway);
+        }
+        if opening.priority > 7 || opening.associated > StreamId::MAX {
+            return Err(OpenError::BadOpening);
+        }
+        let own = self.own_streams();
+        let limit = self.config.limits.own_streams;
+        if own >= self.peer_max_streams.map_or(limit, |max| max.min(limit)) {
+            return Err(OpenError::TooManyStreams(own));
+        }
+        let mut id = StreamId::new(self.next_id).ok_or(OpenError::IdsExhausted)?;
+        // A tolerated client's even id may be in the way of ours.
+        while self.streams.contains_key(&id) {
+            self.next_id = self.next_id.saturating_add(2);
+            id = StreamId::new(self.next_id).ok_or(OpenError::IdsExhausted)?;
+        }
+        let before = self.outgoing.control().len();
+        self.encoder
+            .syn_stream(id, opening, headers, self.outgoing.control())
+            .map_err(OpenError::Encode)?;
+        self.end_control(before, false);
+        self.next_id = self.next_id.saturating_add(2);
+        self.stats.opened = self.stats.opened.saturating_add(1);
+        let stream = self.stream(
+            opening.priority,
+            !opening.fin,
+            !opening.unidirectional,
+            true,
+        );
+        self.streams.insert(id, stream);
+        self.forget_if_done(id);
+        Ok(id)
+    }
+
+    fn stream(&self, priority: u8, local_open: bool, remote_open: bool, own: bool) -> Stream {
+        Stream {
+            local_open,
+            remote_open,
+            replied: false,
+            own,
+            priority,
+            headers_frames: 0,
+            unconsumed: 0,
+            send_window: SendWindow::new(self.peer_window),
+            receive_window: ReceiveWindow::new(self.config.stream_window),
+            last_data: 0,
+        }
+    }
+
+    /// Accepts a stream of the peer; must come before DATA on it.
+    ///
+    /// # Errors
+    /// The stream is gone, is ours, or was replied to.
+    pub fn reply(
+        &mut self,
+        id: StreamId,
+        headers: &HeaderBlock,
+        fin: bool,
+    ) -> Result<(), StreamError> {
+        self.check_alive()?;
+        let stream = self.streams.get_mut(&id).ok_or(StreamError::Closed(id))?;
+        // The draft lets nobody answer on a one-way stream; real servers do.
+        let one_way = !stream.local_open && self.config.dialect == Dialect::Spdy31;
+        if stream.own || stream.replied || one_way {
+            return Err(StreamError::NotReplyable(id));
+        }
+        let before = self.outgoing.control().len();
+        self.encoder
+            .syn_reply(id, fin, headers, self.outgoing.control())
+            .map_err(StreamError::Encode)?;
+        stream.replied = true;
+        stream.local_open &= !fin;
+        self.unanswered = self.unanswered.saturating_sub(1);
+        // Bounded by the number of streams (B6), so not counted as a provoked answer.
+        self.end_control(before, false);
+        self.forget_if_done(id);
+        Ok(())
+    }
+
+    /// Sends HEADERS on a stream, in [`Dialect::Spdy31`] only. They may overtake DATA that waits.
+    ///
+    /// # Errors
+    /// The stream is gone, FIN was sent, or the peer would stop at them.
+    pub fn headers(
+        &mut self,
+        id: StreamId,
+        headers: &HeaderBlock,
+        fin: bool,
+    ) -> Result<(), StreamError> {
+        self.check_alive()?;
+        if self.config.dialect == Dialect::Kubernetes {
+            return Err(StreamError::NotInDialect(id));
+        }
+        let stream = self.streams.get_mut(&id).ok_or(StreamError::Closed(id))?;
+        if !stream.local_open {
+            return Err(StreamError::FinSent(id));
+        }
+        if !stream.own && !stream.replied {
+            return Err(StreamError::NotReplied(id));
+        }
+        // FIN must not overtake what waits.
+        let waits = self.queues.holds(id) || !self.outgoing.has_left(stream.last_data);
+        let with_fin = fin && !waits;
+        let before = self.outgoing.control().len();
+        self.encoder
+            .headers(id, with_fin, headers, self.outgoing.control())
+            .map_err(StreamError::Encode)?;
+        if with_fin {
+            stream.local_open = false;
+        }
+        self.end_control(before, false);
+        if fin && waits {
+            self.send(id, &mut Bytes::new(), true)?;
+        }
+        self.forget_if_done(id);
+        Ok(())
+    }
+
+    /// Resets a stream: it is forgotten. Events of it that were found before may still be polled;
+    /// none come anew, and nothing of it counts as unconsumed any more. Without flow control, DATA
+    /// queued before leaves first; with it, what waits for credit is dropped. Does nothing if the
+    /// stream is gone.
+    pub fn reset(&mut self, id: StreamId, status: RstStatus) {
+        if let Some(unread) = self.unread.remove(&id) {
+            self.not_over(unread);
+            self.release(unread);
+        }
+        if let Some(stream) = self.forget(id, true) {
+            self.send_reset(id, &stream, status, false);
+        }
+    }
+
+    /// Whether the stream is known: opened, and neither ended on both sides nor reset.
+    #[must_use]
+    pub fn has_stream(&self, id: StreamId) -> bool {
+        self.streams.contains_key(&id)
+    }
+
+    /// Streams that are known.
+    #[must_use]
+    pub fn stream_count(&self) -> usize {
+        self.streams.len()
+    }
+
+    fn own_streams(&self) -> usize {
+        self.streams.len().saturating_sub(self.peer_streams)
+    }
+
+    /// Queues GOAWAY. No streams can be opened afterwards, and none of the peer's are admitted.
+    /// In [`Dialect::Kubernetes`] it leaves only when nothing else waits: a real peer stops
+    /// reading there (PROTOCOL.md 1.6). Streams that are there may finish until
+    /// [`crate::Limits::drain_ms`] have passed.
+    pub fn go_away(&mut self, now: Instant, status: GoAwayStatus) {
+        if self.goaway_sent {
+            return;
+        }
+        self.goaway_sent = true;
+        self.timers.going_away(now);
+        if self.config.dialect == Dialect::Spdy31 && self.failed.is_none() {
+            self.control(&self.goaway_frame(status), false);
+        } else {
+            self.goaway = Some(status);
+        }
+    }
+
+    /// Whether GOAWAY was sent or received, no stream is left, and nothing waits to be written:
+    /// the transport can be closed.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        (self.goaway_sent || self.going_away || self.failed.is_some())
+            && self.streams.is_empty()
+            && self.queues.is_empty()
+            && self.goaway.is_none()
+            && self.outgoing.is_empty()
+    }
+
+    /// Bytes to write. Call it anew after each write: it makes frames of what waits.
+    pub fn outgoing(&mut self) -> &mut Outgoing {
+        self.schedule();
+        &mut self.outgoing
+    }
+
+    /// Sends a PING and returns its id; [`Event::Pong`] tells of the answer. `None`, and nothing
+    /// is sent, after GOAWAY or while many wait.
+    pub fn ping(&mut self, now: Instant) -> Option<u32> {
+        if self.pinged.len() >= PINGS || self.goaway_sent || self.failed.is_some() {
+            return None;
+        }
+        let id = self.next_ping_id;
+        self.pinged.push_back((id, now));
+        // Wraps as real clients do (PROTOCOL.md 1.9).
+        self.next_ping_id = match id.checked_add(2) {
+            Some(next) if next <= StreamId::MAX => next,
+            _ => id.wrapping_add(2).wrapping_sub(0x7fff_fffe),
+        };
+        self.control(&Frame::Ping(Ping { id }), false);
+        Some(id)
+    }
+
+    /// Both ends have agreed, by other means than SPDY's, that windows count from now on: says so
+    /// by SETTINGS. For [`crate::FlowControl::Detect`]; otherwise nothing changes.
+    pub fn agree_flow_control(&mut self) {
+        if self.flow == Mode::Waiting && self.failed.is_none() {
+            self.flow = Mode::Agreed;
+            self.announce();
+            self.credit_all();
+        }
+    }
+
+    /// Whether windows count now.
+    #[must_use]
+    pub fn has_flow_control(&self) -> bool {
+        self.flow.is_active()
+    }
+
+    /// Counters, and what is held now.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats {
+            header_bytes_inflated: self.decoder.inflated(),
+            rapid_resets: self.watch.rapid_resets(),
+            glitches: self.watch.glitches(),
+            own_streams: self.own_streams(),
+            peer_streams: self.peer_streams.saturating_add(self.unread.len()),
+            unanswered_streams: self.unanswered,
+            queued_replies: self.outgoing.replies(),
+            queued_events: self.events.len(),
+            unconsumed: self.unconsumed,
+            queued_to_send: self.queues.bytes(),
+            outgoing: self.outgoing.len(),
+            ..self.stats
+        }
+    }
+
+    /// Ends the connection: what waits is dropped, GOAWAY follows what is framed.
+    fn fail(&mut self, now: Instant, error: ConnectionError) -> ConnectionError {
+        self.failed = Some(error.clone());
+        self.queues.clear();
+        self.go_away(now, error.status());
+        error
+    }
+
+    fn check_alive(&self) -> Result<(), StreamError> {
+        match self.failed {
+            Some(_) => Err(StreamError::Failed),
+            None => Ok(()),
+        }
+    }
+
+    /// Forgets a stream that has ended on both sides and of which nothing waits.
+    fn forget_if_done(&mut self, id: StreamId) {
+        let over = |s: &Stream| !s.local_open && !s.remote_open;
+        if self.streams.get(&id).is_some_and(over) && !self.queues.holds(id) {
+            self.forget(id, false);
+        }
+    }
+
+    /// `drop_unread`: what is unconsumed will not be read.
+    fn forget(&mut self, id: StreamId, drop_unread: bool) -> Option<Stream> {
+        let stream = self.streams.remove(&id)?;
+        if !stream.own {
+            self.peer_streams = self.peer_streams.saturating_sub(1);
+            let unanswered = usize::from(!stream.replied);
+            self.unanswered = self.unanswered.saturating_sub(unanswered);
+        }
+        if stream.unconsumed == 0 {
+        } else if drop_unread {
+            self.not_over(stream.unconsumed);
+            self.release(stream.unconsumed);
+        } else {
+            self.unread.insert(id, stream.unconsumed);
+        }
+        Some(stream)
+    }
+
+    /// A stream with this much unconsumed is over.
+    fn not_over(&mut self, unconsumed: usize) {
+        let was_over = unconsumed > self.config.limits.stream_receive;
+        self.over = self.over.saturating_sub(usize::from(was_over));
+    }
+
+    /// Resets a stream because of something the peer did (B9).
+    fn error_reset(&mut self, id: StreamId, status: RstStatus) -> Result<(), ConnectionErrorKind> {
+        self.stats.error_resets = self.stats.error_resets.saturating_add(1);
+        let limit = self.config.limits.error_resets;
+        if self.stats.error_resets > limit {
+            return Err(ConnectionErrorKind::TooManyErrors { limit });
+        }
+        // The stream may be live: then it is over on both sides.
+        match self.forget(id, false) {
+            Some(stream) => {
+                self.events.push_back(Event::Reset { id, status });
+                self.send_reset(id, &stream, status, true);
+            }
+            None => self.control(&Frame::RstStream(RstStream { id, status }), true),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,255 @@
+//! What leaves: frames out of what waits, credit, resets and goodbyes in their order.
+
+use super::{Connection, Stream};
+use crate::codec::data_head;
+use crate::error::StreamError;
+use crate::event::Event;
+use crate::frame::{FIN, Frame, GoAway, RstStream, WindowUpdate};
+use crate::queue::{Next, QUANTUM};
+use crate::status::{GoAwayStatus, RstStatus};
+use crate::stream_id::StreamId;
+use bytes::{Bytes, BytesMut};
+
+impl Connection {
+    /// Queues bytes as DATA, taking at most [`crate::Config::data_payload`] off `data`; returns
+    /// how many. `fin` is sent when it takes all of `data`, which may be empty.
+    ///
+    /// Returns 0, with `data` not empty, when too much waits already (B15): then
+    /// [`Event::Writable`] tells of room.
+    ///
+    /// # Errors
+    /// The stream is gone, FIN was sent, or it has not been replied to; nothing is taken.
+    pub fn send(
+        &mut self,
+        id: StreamId,
+        data: &mut Bytes,
+        fin: bool,
+    ) -> Result<usize, StreamError> {
+        self.check_alive()?;
+        let stream = self.streams.get_mut(&id).ok_or(StreamError::Closed(id))?;
+        if !stream.local_open {
+            return Err(StreamError::FinSent(id));
+        }
+        if !stream.own && !stream.replied {
+            return Err(StreamError::NotReplied(id));
+        }
+        let mut n = data.len().min(self.config.data_payload);
+        let priority = stream.priority;
+        // The usual case: nobody waits, and the transport keeps up.
+        let direct = self.queues.nobody_ready()
+            && !self.queues.holds(id)
+            && self.outgoing.data_len() < self.config.write_ahead
+            && (!self.flow.is_active()
+                || n <= stream
+                    .send_window
+                    .available()
+                    .min(self.send_window.available()));
+        if !direct {
+            let limits = &self.config.limits;
+            let stream_room = limits.stream_send.saturating_sub(self.queues.bytes_of(id));
+            let session_room = limits.session_send.saturating_sub(self.queues.bytes());
+            n = n.min(stream_room).min(session_room);
+        }
+        let fin = fin && n == data.len();
+        if n == 0 && !fin {
+            if !data.is_empty() {
+                self.queues.want_room(id, priority);
+            }
+            return Ok(0);
+        }
+        if fin {
+            stream.local_open = false;
+        }
+        let payload = data.split_to(n);
+        let sent = u64::try_from(n).unwrap_or(u64::MAX);
+        self.stats.bytes_sent = self.stats.bytes_sent.saturating_add(sent);
+        if direct {
+            self.push_data(id, payload, fin);
+        } else {
+            self.queues.push(id, priority, payload, fin);
+        }
+        if fin {
+            self.forget_if_done(id);
+        }
+        Ok(n)
+    }
+
+    /// Frames payload: from here on its place in the output is fixed.
+    fn push_data(&mut self, id: StreamId, payload: Bytes, fin: bool) {
+        let n = payload.len();
+        let length = u32::try_from(n).unwrap_or(0);
+        let flags = if fin { FIN } else { 0 };
+        let number = self
+            .outgoing
+            .push_data(data_head(id.get(), flags, length), payload);
+        self.send_window.take(n);
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.send_window.take(n);
+            stream.last_data = number;
+        }
+        self.timers.sent();
+    }
+
+    /// Frames what waits, as far as windows and [`crate::Config::write_ahead`] go.
+    pub(super) fn schedule(&mut self) {
+        if !self.queues.is_empty() {
+            while self.outgoing.data_len() < self.config.write_ahead && self.schedule_turn() {}
+            let limits = &self.config.limits;
+            let (stream, session) = (limits.stream_send / 2, limits.session_send / 2);
+            for id in self.queues.relieved(stream, session) {
+                self.events.push_back(Event::Writable { id });
+            }
+        }
+        if self.queues.bytes() == 0
+            && let Some(status) = self.goaway.take()
+        {
+            let mut bytes = BytesMut::new();
+            if self
+                .encoder
+                .encode(&self.goaway_frame(status), &mut bytes)
+                .is_ok()
+            {
+                self.outgoing.push_last(&bytes);
+            }
+        }
+    }
+
+    /// One stream's turn. `false`: nobody can send anything now.
+    fn schedule_turn(&mut self) -> bool {
+        let Some((id, shared)) = self.queues.turn() else {
+            return false;
+        };
+        let active = self.flow.is_active();
+        let mut blocked = false;
+        loop {
+            let mut limit = self.config.data_payload;
+            if shared {
+                limit = limit.min(QUANTUM);
+            }
+            if active {
+                let of_stream = self.streams.get(&id).map(|s| s.send_window.available());
+                limit = limit.min(of_stream.unwrap_or(0));
+                let of_session = self.send_window.available();
+                if of_session == 0 && limit > 0 && self.queues.bytes_of(id) > 0 {
+                    // Keeps its turn until the connection has credit.
+                    return false;
+                }
+                limit = limit.min(of_session);
+            }
+            match self.queues.take(id, limit) {
+                Some(Next::Data { payload, fin }) => {
+                    self.push_data(id, payload, fin);
+                    if fin {
+                        self.forget_if_done(id);
+                    }
+                }
+                Some(Next::Reset(status)) => self.push_last(RstStream { id, status }),
+                None => blocked = true,
+            }
+            let full = self.outgoing.data_len() >= self.config.write_ahead;
+            if blocked || full || !self.queues.may_go_on(id) {
+                break;
+            }
+        }
+        let limits = &self.config.limits;
+        let (stream, session) = (limits.stream_send / 2, limits.session_send / 2);
+        if self.queues.end_turn(id, blocked, stream, session) {
+            self.events.push_back(Event::Writable { id });
+        }
+        true
+    }
+
+    /// RST_STREAM, which must not overtake its own stream's DATA. `reply`: the peer provoked it.
+    pub(super) fn send_reset(
+        &mut self,
+        id: StreamId,
+        stream: &Stream,
+        status: RstStatus,
+        reply: bool,
+    ) {
+        let reset = RstStream { id, status };
+        let waits = self.queues.holds(id);
+        if waits && !self.flow.is_active() && !reply {
+            self.queues.end_with_reset(id, status);
+            return;
+        }
+        self.queues.discard(id);
+        if self.outgoing.has_left(stream.last_data) {
+            self.control(&Frame::RstStream(reset), reply);
+        } else {
+            self.push_last(reset);
+        }
+    }
+
+    fn push_last(&mut self, reset: RstStream) {
+        let mut bytes = BytesMut::with_capacity(16);
+        if self
+            .encoder
+            .encode(&Frame::RstStream(reset), &mut bytes)
+            .is_ok()
+        {
+            self.outgoing.push_last(&bytes);
+            self.timers.sent();
+        }
+    }
+
+    pub(super) fn goaway_frame(&self, status: GoAwayStatus) -> Frame {
+        Frame::GoAway(GoAway {
+            last_good: self.last_peer_id,
+            status,
+        })
+    }
+
+    /// Queues a control frame without header block, which always encodes.
+    pub(super) fn control(&mut self, frame: &Frame, reply: bool) {
+        let before = self.outgoing.control().len();
+        if self.encoder.encode(frame, self.outgoing.control()).is_ok() {
+            self.end_control(before, reply);
+        }
+    }
+
+    /// A control frame was appended to what was `before` bytes long.
+    pub(super) fn end_control(&mut self, before: usize, reply: bool) {
+        let len = self.outgoing.control().len().saturating_sub(before);
+        self.outgoing.end_control(len, reply);
+        self.timers.sent();
+    }
+
+    /// Returns credit for a stream, once it is worth a frame.
+    pub(super) fn credit_stream(&mut self, id: StreamId) {
+        if !self.flow.is_active() {
+            return;
+        }
+        let size = self.config.stream_window;
+        let Some(stream) = self.streams.get_mut(&id).filter(|s| s.remote_open) else {
+            return;
+        };
+        if let Some(delta) = stream.receive_window.update(size) {
+            let update = WindowUpdate {
+                id: id.get(),
+                delta,
+            };
+            self.control(&Frame::WindowUpdate(update), false);
+        }
+    }
+
+    /// The same for the connection.
+    pub(super) fn credit_session(&mut self) {
+        if !self.flow.is_active() || self.failed.is_some() {
+            return;
+        }
+        if let Some(delta) = self.receive_window.update(self.config.session_window) {
+            let update = WindowUpdate { id: 0, delta };
+            self.control(&Frame::WindowUpdate(update), false);
+        }
+    }
+
+    /// What has been consumed before windows counted is credited now.
+    pub(super) fn credit_all(&mut self) {
+        self.credit_session();
+        let ids: Vec<StreamId> = self.streams.keys().copied().collect();
+        for id in ids {
+            self.credit_stream(id);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Clocks: keepalive (B27), idle (B26), the end after GOAWAY (B29).
+
+use super::Connection;
+use crate::config::Config;
+use crate::error::{ConnectionError, ConnectionErrorKind};
+use std::time::{Duration, Instant};
+
+#[derive(Debug)]
+pub(super) struct Timers {
+    next_ping: Option<Instant>,
+    /// Something arrived.
+    inbound: Instant,
+    /// Something went either way, as far as a clock was at hand.
+    any: Instant,
+    /// Something was queued since `any`.
+    sent: bool,
+    goaway: Option<Instant>,
+}
+
+impl Timers {
+    pub(super) fn new(config: &Config, now: Instant) -> Self {
+        Self {
+            next_ping: config
+                .ping_interval
+                .and_then(|every| now.checked_add(every)),
+            inbound: now,
+            any: now,
+            sent: false,
+            goaway: None,
+        }
+    }
+
+    pub(super) fn received(&mut self, now: Instant) {
+        self.inbound = now;
+        self.any = now;
+    }
+
+    /// Sending has no clock at hand: the next look at it counts as its time.
+    pub(super) fn sent(&mut self) {
+        self.sent = true;
+    }
+
+    pub(super) fn going_away(&mut self, now: Instant) {
+        self.goaway = Some(now);
+    }
+}
+
+impl Connection {
+    /// When [`Connection::handle_timeout`] wants to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.failed.is_some() {
+            return None;
+        }
+        let timers = &self.timers;
+        let ping = timers.next_ping.filter(|_| !self.goaway_sent);
+        [ping, self.idle_at(), self.dead_at(), self.drain_at()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn idle_at(&self) -> Option<Instant> {
+        self.timers.any.checked_add(self.config.idle_timeout?)
+    }
+
+    fn dead_at(&self) -> Option<Instant> {
+        self.timers.inbound.checked_add(self.config.dead_after?)
+    }
+
+    fn drain(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.config.limits.drain_ms).unwrap_or(u64::MAX))
+    }
+
+    fn drain_at(&self) -> Option<Instant> {
+        self.timers.goaway?.checked_add(self.drain())
+    }
+
+    /// Does what is due: queues a PING if the last one was answered.
+    ///
+    /// # Errors
+    /// A deadline has passed; the connection is over, and GOAWAY waits to be written.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), ConnectionError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if due(self.drain_at()) {
+            let after = self.drain();
+            return Err(self.fail(now, ConnectionErrorKind::Drain { after }.into()));
+        }
+        if due(self.dead_at()) {
+            let after = self.config.dead_after.unwrap_or_default();
+            return Err(self.fail(now, ConnectionErrorKind::Silent { after }.into()));
+        }
+        if due(self.idle_at()) {
+            if !std::mem::take(&mut self.timers.sent) {
+                let after = self.config.idle_timeout.unwrap_or_default();
+                return Err(self.fail(now, ConnectionErrorKind::Idle { after }.into()));
+            }
+            self.timers.any = now;
+        }
+        if let Some(every) = self.config.ping_interval
+            && due(self.timers.next_ping)
+        {
+            self.timers.next_ping = now.checked_add(every);
+            if self.pinged.is_empty() {
+                self.ping(now);
+            }
+        }
+        Ok(())
+    }
+}
