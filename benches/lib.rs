@@ -104,7 +104,7 @@ pub async fn forward(target: SocketAddr, tls: Option<&Tls>) -> io::Result<Socket
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let forwarder = match tls {
-        None => join(client, server, target),
+        None => join(client, server, target)?,
         Some(tls) => {
             let (client, server) = tokio::try_join!(tls.connect(client), tls.accept(server))?;
             join(client, server, target)?
