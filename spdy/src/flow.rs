@@ -59,6 +59,12 @@ impl SendWindow {
         self.shift(i64::from(delta))
     }
 
+    /// Whether both ends count the same, with nothing on its way.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn is_other_end_of(self, peer: ReceiveWindow) -> bool {
+        self.0 == peer.left
+    }
+
     /// A new initial window changes every stream's by the difference.
     pub(crate) fn shift(&mut self, delta: i64) -> bool {
         self.0 = self.0.saturating_add(delta);

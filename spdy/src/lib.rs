@@ -58,6 +58,13 @@ mod flow;
 mod frame;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
+#[allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::cast_possible_wrap,
+    reason = "a property that does not hold panics"
+)]
 pub mod fuzz;
 mod header;
 mod limits;

@@ -133,6 +133,14 @@ impl Queues {
         }
     }
 
+    /// Drops the payload that waits on a stream, not its end.
+    pub(crate) fn drop_payload(&mut self, id: StreamId) {
+        if let Some(queue) = self.of.get_mut(&id) {
+            queue.chunks.clear();
+            self.bytes = self.bytes.saturating_sub(std::mem::take(&mut queue.bytes));
+        }
+    }
+
     /// Drops everything.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();

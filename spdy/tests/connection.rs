@@ -10,90 +10,16 @@
     reason = "a test"
 )]
 
-use bytes::{Buf, Bytes, BytesMut};
-use proptest::prelude::*;
+mod common;
+
+use bytes::{Bytes, BytesMut};
+use common::{Peer, client, headers, id, server};
 use spdy::{
     Config, Connection, ConnectionErrorKind, Data, DecodeErrorKind, Decoder, Encoder, Event, Frame,
     GoAwayStatus, HeaderBlock, HeaderEncoding, Limits, OpenError, Ping, Role, RstStatus,
-    StreamError, StreamId, SynStream,
+    StreamError, StreamId,
 };
-use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
-
-fn id(n: u32) -> StreamId {
-    StreamId::new(n).unwrap()
-}
-
-fn headers() -> HeaderBlock {
-    [("streamtype", "data"), ("port", "80")]
-        .into_iter()
-        .collect()
-}
-
-/// A peer that writes frames by hand.
-struct Peer {
-    encoder: Encoder,
-    decoder: Decoder,
-    now: Instant,
-}
-
-impl Peer {
-    fn new() -> Self {
-        let limits = Limits::default();
-        Self {
-            encoder: Encoder::new(HeaderEncoding::Deflate(6), &limits),
-            decoder: Decoder::new(limits),
-            now: Instant::now(),
-        }
-    }
-
-    fn syn(&mut self, n: u32) -> Vec<u8> {
-        self.frame(&Frame::SynStream(SynStream {
-            id: id(n),
-            associated: 0,
-            priority: 0,
-            slot: 0,
-            fin: false,
-            unidirectional: false,
-            headers: headers(),
-        }))
-    }
-
-    fn frame(&mut self, frame: &Frame) -> Vec<u8> {
-        let mut bytes = BytesMut::new();
-        self.encoder.encode(frame, &mut bytes).unwrap();
-        bytes.to_vec()
-    }
-
-    /// Feeds bytes; returns events and the frames sent in answer.
-    fn feed(&mut self, conn: &mut Connection, bytes: &[u8]) -> (Vec<Event>, Vec<Frame>) {
-        let result = conn.recv(self.now, &mut BytesMut::from(bytes));
-        result.unwrap();
-        (events(conn), self.sent(conn))
-    }
-
-    fn sent(&mut self, conn: &mut Connection) -> Vec<Frame> {
-        let mut wire = drain(conn);
-        std::iter::from_fn(|| self.decoder.decode(&mut wire).unwrap()).collect()
-    }
-}
-
-fn events(conn: &mut Connection) -> Vec<Event> {
-    std::iter::from_fn(|| conn.poll_event()).collect()
-}
-
-fn drain(conn: &mut Connection) -> BytesMut {
-    let n = conn.outgoing().remaining();
-    BytesMut::from(conn.outgoing().copy_to_bytes(n).as_ref())
-}
-
-fn server() -> Connection {
-    Connection::new(Config::kubernetes(Role::Server), Instant::now()).unwrap()
-}
-
-fn client() -> Connection {
-    Connection::new(Config::kubernetes(Role::Client), Instant::now()).unwrap()
-}
 
 #[test]
 fn a_server_is_silent_first_and_answers_pings() {
@@ -592,126 +518,6 @@ fn ids_run_out_cleanly() {
         [Event::Opened { .. }]
     ));
     assert!(StreamId::new(StreamId::MAX + 1).is_none());
-}
-
-#[derive(Clone, Debug)]
-enum Op {
-    Open,
-    Send {
-        stream: usize,
-        len: usize,
-        fin: bool,
-    },
-    Reset {
-        stream: usize,
-    },
-    Deliver {
-        to_server: bool,
-        len: usize,
-    },
-}
-
-fn op() -> impl Strategy<Value = Op> {
-    prop_oneof![
-        1 => Just(Op::Open),
-        6 => (0usize..8, 0usize..100_000, prop::bool::weighted(0.1))
-            .prop_map(|(stream, len, fin)| Op::Send { stream, len, fin }),
-        1 => (0usize..8).prop_map(|stream| Op::Reset { stream }),
-        8 => (any::<bool>(), 1usize..70_000).prop_map(|(to_server, len)| Op::Deliver { to_server, len }),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// Two connections, random operations and delivery: what was sent is what was read, in order,
-    /// FIN once.
-    #[test]
-    fn pair_delivers_exactly(ops in prop::collection::vec(op(), 1..120)) {
-        let now = Instant::now();
-        let (mut a, mut b) = (client(), server());
-        let (mut to_b, mut to_a) = (BytesMut::new(), BytesMut::new());
-        let (mut in_a, mut in_b) = (BytesMut::new(), BytesMut::new());
-        let mut streams: Vec<StreamId> = Vec::new();
-        let mut sent: HashMap<StreamId, (Vec<u8>, bool)> = HashMap::new();
-        let mut got: HashMap<StreamId, (Vec<u8>, bool)> = HashMap::new();
-        let mut was_reset = HashSet::new();
-        let mut counter = 0u8;
-        let all = ops.into_iter().chain((0..2000).map(|i| Op::Deliver { to_server: i % 2 == 0, len: 1 << 20 }));
-        for op in all {
-            match op {
-                Op::Open => if let Ok(id) = a.open(&headers(), false) { streams.push(id) },
-                Op::Send { stream, len, fin } => if let Some(id) = streams.get(stream) {
-                    counter = counter.wrapping_add(1);
-                    let mut data = Bytes::from(vec![counter; len]);
-                    while let Ok(n) = a.send(*id, &mut data, fin) {
-                        let entry = sent.entry(*id).or_default();
-                        entry.0.extend(std::iter::repeat_n(counter, n));
-                        entry.1 |= fin && data.is_empty();
-                        if data.is_empty() || n == 0 { break; }
-                    }
-                },
-                Op::Reset { stream } => if let Some(id) = streams.get(stream) {
-                    if a.has_stream(*id) { was_reset.insert(*id); }
-                    a.reset(*id, RstStatus::CANCEL);
-                },
-                Op::Deliver { to_server, len } => {
-                    to_b.extend_from_slice(&drain(&mut a));
-                    to_a.extend_from_slice(&drain(&mut b));
-                    if to_server {
-                        let n = len.min(to_b.len());
-                        in_b.unsplit(to_b.split_to(n));
-                        b.recv(now, &mut in_b).unwrap();
-                    } else {
-                        let n = len.min(to_a.len());
-                        in_a.unsplit(to_a.split_to(n));
-                        a.recv(now, &mut in_a).unwrap();
-                    }
-                }
-            }
-            for event in events(&mut b) {
-                match event {
-                    // Refused when its reset arrived in the same bytes.
-                    Event::Opened { id, .. } => match b.reply(id, &HeaderBlock::new(), true) {
-                        Ok(()) | Err(StreamError::Closed(_)) => {}
-                        Err(e) => panic!("{e}"),
-                    },
-                    Event::Data { id, payload, fin } => {
-                        let entry = got.entry(id).or_default();
-                        prop_assert!(!entry.1, "data after FIN");
-                        entry.0.extend_from_slice(&payload);
-                        entry.1 = fin;
-                        b.consumed(id, payload.len());
-                    }
-                    _ => {}
-                }
-            }
-            events(&mut a);
-        }
-        prop_assert!(to_a.is_empty() && to_b.is_empty() && in_a.is_empty() && in_b.is_empty());
-        for (id, bytes) in &sent {
-            if !bytes.0.is_empty() || bytes.1 {
-                prop_assert_eq!(got.get(id), Some(bytes), "stream {}", id);
-            }
-        }
-        for id in streams {
-            if sent.get(&id).is_some_and(|s| s.1) || was_reset.contains(&id) {
-                prop_assert!(!a.has_stream(id) && !b.has_stream(id), "stream {} leaks", id);
-            }
-        }
-    }
-
-    #[test]
-    fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..2000), cut in 1usize..50) {
-        for mut conn in [client(), server()] {
-            let mut input = BytesMut::new();
-            for piece in bytes.chunks(cut) {
-                input.extend_from_slice(piece);
-                if conn.recv(Instant::now(), &mut input).is_err() { break; }
-                prop_assert!(input.len() <= Limits::default().header_block + 20 || conn.is_blocked());
-            }
-        }
-    }
 }
 
 #[test]

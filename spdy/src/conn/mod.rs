@@ -620,3 +620,25 @@ impl Connection {
         Ok(())
     }
 }
+
+#[cfg(any(test, feature = "fuzzing"))]
+impl Connection {
+    /// At rest, with everything consumed, each window is what was granted, less what is owed (I3).
+    pub(crate) fn check_credit(&self, peer: &Self) {
+        if !self.flow.is_active() || !peer.flow.is_active() {
+            return;
+        }
+        assert!(
+            self.send_window.is_other_end_of(peer.receive_window),
+            "the connection's windows agree"
+        );
+        for (id, stream) in &self.streams {
+            if let Some(other) = peer.streams.get(id).filter(|s| s.remote_open) {
+                assert!(
+                    stream.send_window.is_other_end_of(other.receive_window),
+                    "the windows of stream {id} agree"
+                );
+            }
+        }
+    }
+}

@@ -36,14 +36,13 @@ impl Connection {
         let mut n = data.len().min(self.config.data_payload);
         let priority = stream.priority;
         // The usual case: nobody waits, and the transport keeps up.
-        let direct = self.queues.nobody_ready()
-            && !self.queues.holds(id)
+        let credit = stream.send_window.available();
+        let credit = credit.min(self.send_window.available());
+        let usual = self.queues.nobody_ready()
             && self.outgoing.data_len() < self.config.write_ahead
-            && (!self.flow.is_active()
-                || n <= stream
-                    .send_window
-                    .available()
-                    .min(self.send_window.available()));
+            && (!self.flow.is_active() || n <= credit);
+        // A FIN alone needs no credit, so it does not wait behind those that do.
+        let direct = (usual || data.is_empty()) && !self.queues.holds(id);
         if !direct {
             let limits = &self.config.limits;
             let stream_room = limits.stream_send.saturating_sub(self.queues.bytes_of(id));
@@ -127,8 +126,11 @@ impl Connection {
                 limit = limit.min(QUANTUM);
             }
             if active {
-                let of_stream = self.streams.get(&id).map(|s| s.send_window.available());
-                limit = limit.min(of_stream.unwrap_or(0));
+                match self.streams.get(&id) {
+                    Some(stream) => limit = limit.min(stream.send_window.available()),
+                    // Reset before windows counted: no credit would ever come for the rest.
+                    None => self.queues.drop_payload(id),
+                }
                 let of_session = self.send_window.available();
                 if of_session == 0 && limit > 0 && self.queues.bytes_of(id) > 0 {
                     // Keeps its turn until the connection has credit.
