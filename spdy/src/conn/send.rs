@@ -148,9 +148,12 @@ impl Connection {
                 Some(Next::Reset(status)) => self.push_last(RstStream { id, status }),
                 None => blocked = true,
             }
-            let full = self.outgoing.data_len() >= self.config.write_ahead;
-            if blocked || full || !self.queues.may_go_on(id) {
+            if blocked || !self.queues.may_go_on(id) {
                 break;
+            }
+            if self.outgoing.data_len() >= self.config.write_ahead {
+                // Goes on with its turn when there is room.
+                return true;
             }
         }
         let limits = &self.config.limits;
