@@ -117,6 +117,7 @@ mod frame;
 )]
 pub mod fuzz;
 mod header;
+mod id_map;
 mod limits;
 mod outgoing;
 mod queue;

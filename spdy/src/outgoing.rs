@@ -41,17 +41,18 @@ struct Head {
 }
 
 impl Head {
-    fn new(bytes: &[u8]) -> Self {
-        let mut head = Self {
-            bytes: [0; 2 * HEAD],
-            start: 0,
-            end: 0,
-        };
-        for (to, from) in head.bytes.iter_mut().zip(bytes) {
-            *to = *from;
-            head.end = head.end.saturating_add(1);
+    /// Of at most twice the length of a frame's head.
+    fn new(from: &[u8]) -> Self {
+        let mut bytes = [0; 2 * HEAD];
+        let n = from.len().min(bytes.len());
+        if let (Some(to), Some(from)) = (bytes.get_mut(..n), from.get(..n)) {
+            to.copy_from_slice(from);
         }
-        head
+        Self {
+            bytes,
+            start: 0,
+            end: u8::try_from(n).unwrap_or(0),
+        }
     }
 
     fn rest(&self) -> &[u8] {
@@ -66,14 +67,13 @@ impl Frame {
         self.head.rest().len().saturating_add(self.payload.len())
     }
 
-    /// Consumes up to `n` bytes; returns how many it had.
-    fn advance(&mut self, n: usize) -> usize {
+    /// Consumes `n` bytes, fewer than it has.
+    fn advance(&mut self, n: usize) {
         let of_head = n.min(self.head.rest().len());
         let short = u8::try_from(of_head).unwrap_or(u8::MAX);
         self.head.start = self.head.start.saturating_add(short);
         let of_payload = n.saturating_sub(of_head).min(self.payload.len());
         self.payload.advance(of_payload);
-        of_head.saturating_add(of_payload)
     }
 
     fn slices(&self) -> [&[u8]; 2] {
@@ -165,11 +165,15 @@ impl Outgoing {
         let Some(frame) = self.data.front_mut() else {
             return 0;
         };
-        let had = frame.advance(n);
-        self.begun = frame.len() > 0;
-        if !self.begun {
+        let len = frame.len();
+        let had = n.min(len);
+        if had == len {
             self.data.pop_front();
             self.data_left = self.data_left.saturating_add(1);
+            self.begun = false;
+        } else {
+            frame.advance(had);
+            self.begun = had > 0 || self.begun;
         }
         self.data_len = self.data_len.saturating_sub(had);
         had
@@ -206,12 +210,20 @@ impl Buf for Outgoing {
     }
 
     fn chunks_vectored<'a>(&'a self, dst: &mut [IoSlice<'a>]) -> usize {
-        let mut n = 0usize;
-        for (to, from) in dst.iter_mut().zip(self.slices()) {
-            *to = IoSlice::new(from);
-            n = n.saturating_add(1);
-        }
-        n
+        let len = dst.len();
+        let mut room = dst.iter_mut();
+        let mut put = |slice: &'a [u8]| {
+            if slice.is_empty() {
+                return true;
+            }
+            room.next().map(|to| *to = IoSlice::new(slice)).is_some()
+        };
+        let mut frames = self.data.iter();
+        let first = if self.begun { frames.next() } else { None };
+        let _all = first.is_none_or(|frame| frame.slices().into_iter().all(&mut put))
+            && put(&self.control)
+            && frames.all(|frame| frame.slices().into_iter().all(&mut put));
+        len.saturating_sub(room.len())
     }
 
     fn advance(&mut self, mut n: usize) {

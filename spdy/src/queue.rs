@@ -3,10 +3,11 @@
 //! Streams take turns by bytes (deficit round-robin), the higher priority first; within a stream
 //! the order stays.
 
+use crate::id_map::IdMap;
 use crate::status::RstStatus;
 use crate::stream_id::StreamId;
 use bytes::Bytes;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 /// Bytes a stream may send per turn.
 pub(crate) const QUANTUM: usize = 16 << 10;
@@ -44,7 +45,7 @@ impl Queue {
 
 #[derive(Debug, Default)]
 pub(crate) struct Queues {
-    of: HashMap<StreamId, Queue>,
+    of: IdMap<Queue>,
     ready: [VecDeque<StreamId>; LEVELS],
     bytes: usize,
     /// Streams have room for themselves, but all together have none.

@@ -76,11 +76,9 @@ fn ours(input: &[Vec<u8>]) -> Reaction {
         let failed = conn.recv(Instant::now(), &mut wire).is_err();
         while let Some(event) = conn.poll_event() {
             match event {
-                Event::Opened { id, .. } => {
-                    // Gone again if its reset was in the same bytes.
-                    if conn.has_stream(id) {
-                        conn.reply(id, &HeaderBlock::new(), false).unwrap();
-                    }
+                // Gone again if its reset was in the same bytes.
+                Event::Opened { id, .. } if conn.has_stream(id) => {
+                    conn.reply(id, &HeaderBlock::new(), false).unwrap();
                 }
                 Event::Data { id, payload, .. } => {
                     conn.consumed(id, payload.len());

@@ -134,7 +134,7 @@ fn settings_shift_windows_even_below_zero() {
 #[test]
 fn credit_returns_with_consumption_only() {
     let (mut peer, mut conn) = with_stream();
-    let (got, sent) = peer.feed(&mut conn, &data(1, false, &[0; 40_000]));
+    let (got, sent) = peer.feed(&mut conn, &data(1, false, &vec![0; 40_000]));
     assert!(matches!(got[..], [Event::Data { .. }]));
     assert!(sent.is_empty(), "nothing was consumed");
     conn.consumed(id(1), 30_000);
@@ -154,7 +154,7 @@ fn credit_returns_with_consumption_only() {
 fn too_much_for_a_stream_resets_it_and_too_much_for_the_connection_ends_it() {
     let (mut peer, mut conn) = with_stream();
     // A stream of its own: the connection's window grows, the stream's does not.
-    let (_, sent) = peer.feed(&mut conn, &data(1, false, &[0; 65_536]));
+    let (_, sent) = peer.feed(&mut conn, &data(1, false, &vec![0; 65_536]));
     assert!(sent.is_empty());
     assert_eq!(
         error(&mut conn, &data(1, false, b"x")),
@@ -170,7 +170,7 @@ fn too_much_for_a_stream_resets_it_and_too_much_for_the_connection_ends_it() {
     );
     let syn = peer.syn(1);
     peer.feed(&mut conn, &syn);
-    let (_, sent) = peer.feed(&mut conn, &data(1, false, &[0; 65_537]));
+    let (_, sent) = peer.feed(&mut conn, &data(1, false, &vec![0; 65_537]));
     assert_eq!(resets(&sent), [(1, RstStatus::FLOW_CONTROL_ERROR)]);
 }
 
@@ -255,12 +255,12 @@ fn frames_that_cross_a_reset_are_no_error() {
         assert!(got.is_empty() && sent.is_empty(), "{got:?} {sent:?}");
     }
     // Their credit is not lost.
-    peer.feed(&mut conn, &data(1, false, &[0; 40_000]));
+    peer.feed(&mut conn, &data(1, false, &vec![0; 40_000]));
     let (_, sent) = peer.feed(&mut conn, &data(1, false, b""));
     assert!(sent.is_empty());
     let syn = peer.syn(3);
     peer.feed(&mut conn, &syn);
-    let (_, sent) = peer.feed(&mut conn, &data(3, false, &[0; 25_000]));
+    let (_, sent) = peer.feed(&mut conn, &data(3, false, &vec![0; 25_000]));
     assert!(resets(&sent).is_empty());
 }
 
@@ -496,7 +496,7 @@ fn detection_waits_for_the_peer_to_show_itself() {
         );
     }
     assert_eq!(payload(&peer.sent(&mut conn)), 200_000);
-    let (_, sent) = peer.feed(&mut conn, &data(1, false, &[0; 100_000]));
+    let (_, sent) = peer.feed(&mut conn, &data(1, false, &vec![0; 100_000]));
     assert!(sent.is_empty(), "too much is no error without flow control");
     conn.consumed(stream, 100_000);
     assert!(peer.sent(&mut conn).is_empty());

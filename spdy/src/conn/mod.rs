@@ -30,12 +30,13 @@ use crate::event::{Event, Stats};
 use crate::flow::{Mode, ReceiveWindow, SendWindow};
 use crate::frame::{Frame, Ping, RstStream, Setting, Settings, WindowUpdate};
 use crate::header::HeaderBlock;
+use crate::id_map::IdMap;
 use crate::outgoing::Outgoing;
 use crate::queue::Queues;
 use crate::status::{GoAwayStatus, RstStatus};
 use crate::stream_id::StreamId;
 use bytes::{Bytes, BytesMut};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Instant;
 use timers::Timers;
 use watch::Watch;
@@ -79,9 +80,9 @@ pub struct Connection {
     outgoing: Outgoing,
     queues: Queues,
     events: VecDeque<Event>,
-    streams: HashMap<StreamId, Stream>,
+    streams: IdMap<Stream>,
     /// Unconsumed payload of streams that are forgotten.
-    unread: HashMap<StreamId, usize>,
+    unread: IdMap<usize>,
     peer_streams: usize,
     unanswered: usize,
     /// Next id of ours; above [`StreamId::MAX`] when used up.
@@ -129,8 +130,8 @@ impl Connection {
             outgoing: Outgoing::default(),
             queues: Queues::default(),
             events: VecDeque::new(),
-            streams: HashMap::new(),
-            unread: HashMap::new(),
+            streams: IdMap::default(),
+            unread: IdMap::default(),
             peer_streams: 0,
             unanswered: 0,
             next_id: config.first_id(),

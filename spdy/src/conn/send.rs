@@ -4,7 +4,8 @@ use super::{Connection, Stream};
 use crate::codec::data_head;
 use crate::error::StreamError;
 use crate::event::Event;
-use crate::frame::{FIN, Frame, GoAway, RstStream, WindowUpdate};
+use crate::flow::Mode;
+use crate::frame::{FIN, Frame, GoAway, HEAD, RstStream, WindowUpdate};
 use crate::queue::{Next, QUANTUM};
 use crate::status::{GoAwayStatus, RstStatus};
 use crate::stream_id::StreamId;
@@ -38,11 +39,14 @@ impl Connection {
         // The usual case: nobody waits, and the transport keeps up.
         let credit = stream.send_window.available();
         let credit = credit.min(self.send_window.available());
-        let usual = self.queues.nobody_ready()
-            && self.outgoing.data_len() < self.config.write_ahead
+        let usual = self.outgoing.data_len() < self.config.write_ahead
             && (!self.flow.is_active() || n <= credit);
         // A FIN alone needs no credit, so it does not wait behind those that do.
-        let direct = (usual || data.is_empty()) && !self.queues.holds(id);
+        let direct = if self.queues.is_empty() {
+            usual || data.is_empty()
+        } else {
+            (usual && self.queues.nobody_ready() || data.is_empty()) && !self.queues.holds(id)
+        };
         if !direct {
             let limits = &self.config.limits;
             let stream_room = limits.stream_send.saturating_sub(self.queues.bytes_of(id));
@@ -59,11 +63,20 @@ impl Connection {
         if fin {
             stream.local_open = false;
         }
-        let payload = data.split_to(n);
+        let payload = if n == data.len() {
+            std::mem::take(data)
+        } else {
+            data.split_to(n)
+        };
         let sent = u64::try_from(n).unwrap_or(u64::MAX);
         self.stats.bytes_sent = self.stats.bytes_sent.saturating_add(sent);
         if direct {
-            self.push_data(id, payload, fin);
+            stream.last_data = self.outgoing.push_data(head(id, n, fin), payload);
+            if self.flow != Mode::Off {
+                self.send_window.take(n);
+                stream.send_window.take(n);
+            }
+            self.timers.sent();
         } else {
             self.queues.push(id, priority, payload, fin);
         }
@@ -76,11 +89,7 @@ impl Connection {
     /// Frames payload: from here on its place in the output is fixed.
     fn push_data(&mut self, id: StreamId, payload: Bytes, fin: bool) {
         let n = payload.len();
-        let length = u32::try_from(n).unwrap_or(0);
-        let flags = if fin { FIN } else { 0 };
-        let number = self
-            .outgoing
-            .push_data(data_head(id.get(), flags, length), payload);
+        let number = self.outgoing.push_data(head(id, n, fin), payload);
         self.send_window.take(n);
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.send_window.take(n);
@@ -257,4 +266,10 @@ impl Connection {
             self.credit_stream(id);
         }
     }
+}
+
+/// The head of a DATA frame of `n` bytes, which fit a frame.
+fn head(id: StreamId, n: usize, fin: bool) -> [u8; HEAD] {
+    let flags = if fin { FIN } else { 0 };
+    data_head(id.get(), flags, u32::try_from(n).unwrap_or(0))
 }

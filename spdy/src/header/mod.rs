@@ -213,7 +213,10 @@ fn take_field<'a>(
 
 /// Names that end the connection at a real receiver (PROTOCOL.md 1.3).
 fn check_name(name: &[u8], syn: bool) -> Result<(), DecodeErrorKind> {
-    if name.iter().any(u8::is_ascii_uppercase) {
+    let upper = name
+        .iter()
+        .fold(false, |any, b| any | b.is_ascii_uppercase());
+    if upper {
         return Err(DecodeErrorKind::HeaderUpperCase);
     }
     let forbidden = match name {

@@ -10,6 +10,8 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 
 /// Bytes inflated at a time: how far a block may overshoot its limit before it is stopped.
 const STEP: usize = 4096;
+/// Room that a port-forward block fits in, and in which the inflater takes its fast way.
+const SMALL: usize = 512;
 /// zlib head with FDICT set, then the dictionary's Adler-32.
 const ZLIB_HEAD: [u8; 6] = [0x78, 0xf9, 0xe3, 0xc6, 0xa7, 0xc2];
 
@@ -68,7 +70,7 @@ impl Inflater {
             .zlib
             .get_or_insert_with(|| Box::new(Decompress::new(true)));
         // Grows with what comes out, never with what is declared, and a step over the limit at most.
-        let mut plain = Vec::with_capacity(src.len().saturating_mul(4).clamp(64, STEP));
+        let mut plain = Vec::with_capacity(src.len().saturating_mul(4).clamp(SMALL, STEP));
         loop {
             if plain.len() == plain.capacity() {
                 let room = limit.saturating_add(STEP).saturating_sub(plain.len());
