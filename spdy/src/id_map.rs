@@ -50,9 +50,8 @@ impl Hasher for IdHasher {
 
     fn write_u32(&mut self, n: u32) {
         let product = u128::from(self.state ^ u64::from(n)).wrapping_mul(u128::from(self.factor));
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = product.to_be_bytes();
-        let high = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
-        let low = u64::from_be_bytes([i, j, k, l, m, n, o, p]);
+        let half = |bits: u128| u64::try_from(bits & u128::from(u64::MAX)).unwrap_or(0);
+        let (high, low) = (half(product >> 64), half(product));
         // Buckets are chosen by low bits, which the sum of the halves alone does not reach well.
         let folded = (high ^ low).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.state = folded ^ (folded >> 32);
