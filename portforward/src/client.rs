@@ -33,6 +33,9 @@ pub struct Summary {
     pub sent: u64,
     /// Bytes from the pod to the local socket.
     pub received: u64,
+    /// The error stream has ended, without text. Else the node has not said so in time, and the
+    /// data stream's two ends are all that is known.
+    pub confirmed: bool,
 }
 
 /// Why one forwarded connection failed. The session lives on, but for
@@ -368,6 +371,7 @@ impl<S: Socket> Forwarded<S> {
                 let summary = Summary {
                     sent: self.relay.up,
                     received: self.relay.down,
+                    confirmed: matches!(self.verdict, Some(ErrorEnd::Clean)),
                 };
                 if !self.fin_passed
                     && let Err(e) = self.shut_down_local()

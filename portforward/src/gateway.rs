@@ -74,6 +74,10 @@ pub struct Config {
     pub sessions: usize,
     /// Upgraded connections of one user (B25).
     pub sessions_per_user: usize,
+    /// Connections on which somebody was authenticated, all together.
+    pub connections: usize,
+    /// Connections of one user.
+    pub connections_per_user: usize,
     /// Origins that a browser may come from; none by default (T31).
     pub origins: Vec<String>,
 }
@@ -89,6 +93,8 @@ impl Default for Config {
             early: 16 * 1024,
             sessions: 8192,
             sessions_per_user: 1024,
+            connections: 8192,
+            connections_per_user: 2048,
             origins: Vec::new(),
         }
     }
@@ -124,6 +130,7 @@ struct Shared {
     store: Arc<Store>,
     backend: Arc<dyn Backend>,
     sessions: Arc<Counter<String>>,
+    connections: Arc<Counter<String>>,
     accepts: Arc<listen::AcceptCounts>,
     observer: Option<Arc<dyn Observer>>,
 }
@@ -145,6 +152,7 @@ impl Gateway {
         observer: Option<Arc<dyn Observer>>,
     ) -> Self {
         let sessions = Counter::new(config.sessions, config.sessions_per_user);
+        let connections = Counter::new(config.connections, config.connections_per_user);
         let accepts = Arc::default();
         Self(Arc::new(Shared {
             config,
@@ -152,6 +160,7 @@ impl Gateway {
             store,
             backend,
             sessions,
+            connections,
             accepts,
             observer,
         }))

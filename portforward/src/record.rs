@@ -75,19 +75,18 @@ pub struct Recording<W> {
     done: Receiver<Result<W, RecordError>>,
 }
 
-/// Writes the header of a transcript to `sink` and starts a thread that writes what is recorded.
-/// `failed` is called by that thread, at most once, when the recording ends early.
+/// Starts a thread that writes a transcript to `sink`, its header first. `failed` is called by that
+/// thread, at most once, when the recording ends early.
 ///
 /// # Errors
-/// The header cannot be written, or there is no thread to be had.
+/// There is no thread to be had.
 pub fn start<W: Write + Send + 'static>(
-    mut sink: W,
+    sink: W,
     provenance: &Provenance,
     failed: impl FnOnce(&RecordError) + Send + 'static,
 ) -> io::Result<(Recorder, Recording<W>)> {
     let mut text = String::new();
     write::begin(&mut text, provenance);
-    sink.write_all(text.as_bytes())?;
     let (jobs, todo) = channel();
     let (finished, done): (SyncSender<_>, _) = sync_channel(1);
     let queued = Arc::new(AtomicUsize::new(0));
@@ -101,10 +100,10 @@ pub fn start<W: Write + Send + 'static>(
     let mut writer = Writer {
         sink,
         annotator: Annotator::new(),
-        written: text.len(),
+        written: 0,
         events: 0,
         last: Duration::ZERO,
-        text: String::new(),
+        text,
     };
     std::thread::Builder::new()
         .name("record".to_owned())
@@ -195,6 +194,8 @@ struct Writer<W> {
 
 impl<W: Write> Writer<W> {
     fn run(&mut self, todo: &Receiver<Job>, queued: &AtomicUsize) -> Result<(), RecordError> {
+        // The header.
+        self.put()?;
         // All senders gone without `Finish`: the program is at its end.
         while let Ok(job) = todo.recv() {
             match job {

@@ -94,6 +94,11 @@ impl Failure {
         Self::new(Exit::Usage, Hop::CommandLine, message)
     }
 
+    /// Whether it happened in this process.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(self.hop, Hop::Local | Hop::CommandLine)
+    }
+
     /// Adds why it happened, where the message is kubectl's and leaves it out.
     #[must_use]
     pub(crate) fn because(mut self, cause: impl Into<String>) -> Self {

@@ -8,6 +8,8 @@ use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// For the last lines to reach the disk.
@@ -19,6 +21,8 @@ pub(crate) struct Record {
     file: PathBuf,
     part: PathBuf,
     state: State,
+    /// Forwarding has ended.
+    ending: Arc<AtomicBool>,
 }
 
 enum State {
@@ -71,13 +75,14 @@ impl Record {
             file: file.to_owned(),
             part,
             state: State::Created(opened),
+            ending: Arc::default(),
         })
     }
 
-    /// Begins. What ends it early is told on stderr, once, by `output`.
+    /// Begins. What ends it early, be it at the first line, is told on stderr, once, by `output`.
     ///
     /// # Errors
-    /// Exit code 1: the first lines cannot be written.
+    /// Exit code 1: there is no thread to be had.
     pub(crate) fn start(
         &mut self,
         provenance: &Provenance,
@@ -91,7 +96,10 @@ impl Record {
             return Err(failed(&io::Error::other("it is in use")));
         };
         let (note, part) = (output.clone(), self.part.clone());
-        let told = move |error: &RecordError| note.note(cut(&part, error));
+        let ending = Arc::clone(&self.ending);
+        let told = move |error: &RecordError| {
+            note.note(cut(&part, error, ending.load(Ordering::Relaxed)));
+        };
         let (recorder, recording) =
             record::start(file, provenance, told).map_err(|error| failed(&error))?;
         self.state = State::Running(recording);
@@ -109,30 +117,39 @@ impl Record {
             }
             State::Over => return,
         };
+        self.ending.store(true, Ordering::Relaxed);
+        let part = show(&self.part);
         match recording.finish(LAST_LINES) {
             Ok(file) => {
-                let named = file
-                    .sync_all()
-                    .and_then(|()| rename(&self.part, &self.file));
-                if let Err(error) = named {
+                if let Err(error) = file.sync_all() {
                     output.note(format!(
-                        "warning: the recording is whole, but stays in {}: {error}",
-                        show(&self.part)
+                        "warning: the recording may not be whole: {error}; what there is of it is in {part}"
+                    ));
+                } else if let Err(error) = rename(&self.part, &self.file) {
+                    output.note(format!(
+                        "warning: the recording is whole, but stays in {part}: {error}"
                     ));
                 }
             }
-            Err(error @ RecordError::Stuck) => output.note(cut(&self.part, &error)),
-            // Told when it happened.
-            Err(_) => {}
+            Err(error @ RecordError::Stuck) => output.note(cut(&self.part, &error, true)),
+            // Told when it happened. Of nothing, nothing stays.
+            Err(_) => {
+                if fs::metadata(&self.part).is_ok_and(|file| file.len() == 0) {
+                    fs::remove_file(&self.part).ok();
+                }
+            }
         }
     }
 }
 
-fn cut(part: &Path, error: &RecordError) -> String {
-    format!(
-        "warning: the recording ended early, forwarding goes on: {error}; what there is of it is in {}",
-        show(part)
-    )
+fn cut(part: &Path, error: &RecordError, ending: bool) -> String {
+    let goes_on = if ending { "" } else { ", forwarding goes on" };
+    let kept = if fs::metadata(part).is_ok_and(|file| file.len() == 0) {
+        "nothing of it was written".to_owned()
+    } else {
+        format!("what there is of it is in {}", show(part))
+    };
+    format!("warning: the recording ended early{goes_on}: {error}; {kept}")
 }
 
 fn show(path: &Path) -> String {

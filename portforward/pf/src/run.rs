@@ -3,7 +3,7 @@
 use crate::api::{self, ApiServer};
 use crate::cli::Request;
 use crate::config;
-use crate::embedded;
+use crate::embedded::{self, Embedded};
 use crate::establish::{Established, establish};
 use crate::exit::{Exit, Failure, Hop};
 use crate::forward::{Acceptor, Carried};
@@ -35,13 +35,42 @@ pub(crate) async fn run(
     record: Option<&mut Record>,
     output: &Output,
 ) -> Result<(), Failure> {
+    // A file was made that has to go if nothing comes of it; else signals end the program here.
+    let mut signals = record.is_some().then(Signals::new).transpose()?;
+    let stopped = async {
+        match &mut signals {
+            Some(signals) => signals.next().await,
+            None => std::future::pending().await,
+        }
+    };
+    let ready = tokio::select! {
+        ready = prepare(request, record, output) => ready?,
+        () = stopped => return Ok(()),
+    };
+    serve(ready, output).await
+}
+
+/// All that stands when forwarding begins.
+struct Ready {
+    established: Established,
+    bound: Vec<(Bound, NonZeroU16)>,
+    place: String,
+    /// Ends with this.
+    _embedded: Option<Embedded>,
+}
+
+async fn prepare(
+    request: Request,
+    record: Option<&mut Record>,
+    output: &Output,
+) -> Result<Ready, Failure> {
     if let Some(warning) = listen::exposure(&request.addresses) {
         output.note(warning);
     }
     let command = command(&request);
     // Before the cluster is asked for anything: a taken port is cheaper to find here.
     let reserved = Reservations::early(request.addresses, &request.ports, request.partial, output)?;
-    let (config, _embedded) = if request.embedded {
+    let (config, embedded) = if request.embedded {
         let embedded = embedded::start().await.map_err(|e| embedded::failure(&e))?;
         (embedded.config.clone(), Some(embedded))
     } else {
@@ -86,7 +115,12 @@ pub(crate) async fn run(
     // Its pool of connections is of no more use.
     drop((server, config));
     let place = format!("pod/{} in namespace {namespace}", found.pod);
-    serve(established, bound, &place, output).await
+    Ok(Ready {
+        established,
+        bound,
+        place,
+        _embedded: embedded,
+    })
 }
 
 /// How to run it again, for a transcript: the target and the ports. Files, contexts and addresses are
@@ -105,12 +139,13 @@ fn command(request: &Request) -> String {
     )
 }
 
-async fn serve(
-    established: Established,
-    bound: Vec<(Bound, NonZeroU16)>,
-    place: &str,
-    output: &Output,
-) -> Result<(), Failure> {
+async fn serve(ready: Ready, output: &Output) -> Result<(), Failure> {
+    let Ready {
+        established,
+        bound,
+        place,
+        _embedded,
+    } = ready;
     let Established { session, driver } = established;
     limits::many_files();
     let (acceptor, mut carried) = Acceptor::new(session.clone(), output.clone());
@@ -142,7 +177,7 @@ async fn serve(
     if let Some(reason) = lost {
         // Local connections hear of it by a reset, not by an end that looks clean.
         drop(timeout(DELIVERY, carried.all_ended()).await);
-        return Err(lost_connection(&reason, place));
+        return Err(lost_connection(&reason, &place));
     }
     tokio::select! {
         () = close(&session, driver, &mut carried) => {}

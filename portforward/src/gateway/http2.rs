@@ -90,7 +90,7 @@ async fn answer(
         Err(status) => {
             return send(&mut respond, Answer::status(&status))
                 .await
-                .map(|()| false);
+                .map(|()| client.is_nobody());
         }
     };
     // `Connection` and `Upgrade` are malformed in HTTP/2: nobody can wish for anything.

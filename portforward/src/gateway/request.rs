@@ -6,12 +6,13 @@ use super::rest::{self, Query, WatchQuery};
 use super::route::{NoRoute, Route};
 use crate::http1::RequestHead;
 use crate::observe::{self, Event, Watch};
+use crate::server::admit::Place;
 use crate::server::answer::Answer;
 use crate::server::negotiate::{self, Wish};
 use crate::status::{Access, Status};
 use crate::tls::Subject;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Who is at the other end of a connection.
 #[derive(Clone)]
@@ -20,6 +21,9 @@ pub(super) struct Client {
     pub(super) watch: Watch,
     peer: SocketAddr,
     subject: Option<Subject>,
+    /// The place of its connection among those of its user, from the first request on that was
+    /// authenticated. Until then the connection ends with any answer.
+    place: Arc<OnceLock<Place<String>>>,
 }
 
 /// What is to be done.
@@ -40,6 +44,7 @@ impl Client {
             watch,
             peer,
             subject,
+            place: Arc::default(),
         }
     }
 
@@ -49,7 +54,9 @@ impl Client {
             Err(status) => {
                 let code = status.code;
                 self.watch.tell(|| Event::Refused { status: code });
-                return Decision::Answer(Answer::status(&status), status.code == 401);
+                // Who is nobody here has no use for the connection, and may not keep it.
+                let nobody = status.code == 401 || self.is_nobody();
+                return Decision::Answer(Answer::status(&status), nobody);
             }
         };
         if let Route::Forward { namespace, pod } = &route {
@@ -95,6 +102,7 @@ impl Client {
             .users
             .identify(self.subject.as_ref(), &head.fields)
             .ok_or_else(Status::unauthorized)?;
+        self.take_place(&user.name)?;
         self.watch.tell(|| Event::Authenticated {
             user: user.name.clone(),
         });
@@ -147,6 +155,24 @@ impl Client {
     }
 
     /// A browser sends `Origin`; kubectl and its like do not (T31).
+    /// Whether nobody has been authenticated on this connection.
+    pub(super) fn is_nobody(&self) -> bool {
+        self.place.get().is_none()
+    }
+
+    /// Counts the connection as its user's.
+    fn take_place(&self, user: &str) -> Result<(), Status> {
+        if self.place.get().is_some() {
+            return Ok(());
+        }
+        let place = self.shared.connections.enter(user.to_owned());
+        let place = place
+            .ok_or_else(|| Status::too_many_requests("too many connections, try again later"))?;
+        // Another request of the same connection may have been first: then this one is given back.
+        drop(self.place.set(place));
+        Ok(())
+    }
+
     fn check_origin(&self, head: &RequestHead) -> Result<(), Status> {
         let allowed = &self.shared.config.origins;
         let foreign = head

@@ -195,7 +195,8 @@ impl Store {
             .changes
             .front()
             .map_or(inner.version, |c| c.version.saturating_sub(1));
-        if version < oldest {
+        // Also of a version that is yet to come: it was another store's.
+        if version < oldest || version > inner.version {
             return Err(oldest);
         }
         let changes = inner

@@ -175,8 +175,22 @@ async fn a_full_disk_ends_the_recording_only() {
 }
 
 #[test]
-fn a_full_disk_at_the_start_is_an_error() {
-    assert!(start(Full(10), &provenance(), |_| {}).is_err());
+fn a_full_disk_at_the_start_ends_the_recording_only() {
+    let told = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&told);
+    let failed = move |_: &RecordError| *count.lock().unwrap() += 1;
+    let (recorder, recording) = start(Full(10), &provenance(), failed).unwrap();
+    let began = Instant::now();
+    while !recorder.is_over() {
+        assert!(began.elapsed() < WITHIN, "never ended");
+        std::thread::yield_now();
+    }
+    recorder.bytes(Direction::ClientToServer, b"goes on");
+    assert!(matches!(
+        recording.finish(WITHIN),
+        Err(RecordError::Write(_))
+    ));
+    assert_eq!(*told.lock().unwrap(), 1);
 }
 
 /// Waits for the gate to be opened.

@@ -22,7 +22,8 @@ const SUBPROTOCOLS: [&str; 3] = [
 ];
 /// Real values are shorter.
 const VALUE: usize = 100;
-/// The prefix of the server's URL stays out: it may name a tenant, or hold a key.
+/// The prefix of the server's URL stays out: it may name a tenant, or hold a key, and may itself be
+/// the path of such a server behind another.
 const API: &str = "/api/v1/namespaces/";
 
 /// Whether a field of this name (lower case) may be in a transcript.
@@ -36,7 +37,7 @@ impl Head {
     pub fn of_request(head: &RequestHead) -> Self {
         let path = head.path();
         let path = path
-            .find(API)
+            .rfind(API)
             .and_then(|at| path.get(at..))
             .unwrap_or("/(left-out)");
         Self {
@@ -153,6 +154,8 @@ mod tests {
         let expected = format!("POST {path} HTTP/1.1");
         assert_eq!(line(path), expected);
         assert_eq!(line(&format!("/t0ken{path}?token=t0ken")), expected);
+        let behind = format!("/api/v1/namespaces/t0ken/proxy{path}");
+        assert_eq!(line(&behind), expected);
         assert_eq!(line("/t0ken"), "POST /(left-out) HTTP/1.1");
     }
 

@@ -22,6 +22,7 @@ use crate::establish;
 use crate::exit::{Exit, Failure, Hop};
 use crate::output::Output;
 use crate::resolve::{Resolved, resolve};
+use crate::signals::Signals;
 use draw::Picture;
 use hops::Collector;
 use k8s_openapi::api::core::v1::Pod;
@@ -84,7 +85,8 @@ pub(crate) async fn run(request: Request, output: &Output) -> Result<(), Failure
     };
     let trace = Trace::new();
     let log = request.wire_log.as_deref();
-    let wire = Wire::new(&trace, log).map_err(|error| unwritten(&error))?;
+    let wire = Wire::new(&trace, log)
+        .map_err(|error| Failure::usage(format!("cannot write the wire log: {error}")))?;
     let mut forward = Forward {
         request: &request,
         output,
@@ -99,7 +101,16 @@ pub(crate) async fn run(request: Request, output: &Output) -> Result<(), Failure
             ..Facts::default()
         },
     };
-    let result = forward.run(embedded.as_ref()).await;
+    let mut signals = Signals::new()?;
+    let result = tokio::select! {
+        result = forward.run(embedded.as_ref()) => result,
+        () = signals.next() => {
+            Err(Failure::new(Exit::General, Hop::Local, "ended by a signal"))
+        }
+    };
+    if matches!(&result, Err(failure) if failure.is_local()) {
+        forward.place = SELF;
+    }
     if let Err(failure) = &result
         && !forward.drawn
     {
@@ -138,8 +149,9 @@ pub(crate) async fn run(request: Request, output: &Output) -> Result<(), Failure
             .write_all(drawing.as_bytes())
             .and_then(|()| stdout.flush()),
     );
-    wire.finish().map_err(|error| unwritten(&error))?;
-    result
+    let logged = wire.finish().map_err(|error| unwritten(&error));
+    // What failed first is what is told.
+    result.and(logged)
 }
 
 fn unwritten(error: &std::io::Error) -> Failure {
@@ -185,12 +197,13 @@ impl Forward<'_> {
         self.facts.namespace = Some(namespace.clone());
 
         let (server, found, port) = self.look_up(&config, &namespace).await?;
-        self.place = ASK;
+        self.place = SELF;
         let request = UpgradeRequest {
             path: dial::path(&config, &namespace, &found.pod),
             host: api::host_of(&config).to_owned(),
             fields: dial::fields(&config).await?,
         };
+        self.place = ASK;
         match self.dial(&config).await? {
             Connection::Plain(io) => self.upgrade(io, &request, &config, &server, port).await,
             Connection::Tls(io) => self.upgrade(io, &request, &config, &server, port).await,
@@ -303,7 +316,10 @@ impl Forward<'_> {
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let since = Instant::now();
-        let path = request.path.as_str();
+        // As the look-ups are drawn: without what stands before it in the server's URL.
+        let api = request.path.rfind("/api/v1/namespaces/");
+        let path = api.and_then(|at| request.path.get(at..));
+        let path = path.unwrap_or("/(left-out)");
         let text = format!("POST {path} (Upgrade: {SPDY_31}, {PORT_FORWARD_V1})");
         let asked = self.trace.now(ASK, &text);
         self.place = ANSWER;
@@ -336,7 +352,7 @@ impl Forward<'_> {
         self.facts.protocol = Some(SPDY_31);
         self.facts.upgraded = Some(asked);
         self.wire.passed(false, &upgraded.early);
-        self.place = (Actor::Runtime, Actor::Pf);
+        self.place = SELF;
         let io = self.wire.wrap(upgraded.io);
         self.carry(io, upgraded.early, port).await
     }
@@ -355,6 +371,7 @@ impl Forward<'_> {
             .map_err(|e| Failure::new(Exit::General, Hop::Local, e.to_string()))?;
         let driver = tokio::spawn(driver);
         let (app, local) = self.local_connection().await?;
+        self.place = (Actor::Runtime, Actor::Pf);
         let forwarder = Forwarder::new(session.clone());
         let to_send = self.to_send(port);
         let carried = {
@@ -396,12 +413,17 @@ impl Forward<'_> {
         match carried {
             None => {
                 self.trace
-                    .now(SELF, "not ended by the pod: pf resets both streams");
+                    .now(SELF, "no end of both streams in time: pf resets them");
                 Ok(())
             }
             Some((at, Ok(summary), _)) => {
+                let verdict = if summary.confirmed {
+                    "the error stream is empty"
+                } else {
+                    "the error stream has not ended"
+                };
                 let text = format!(
-                    "verdict: clean, {} bytes out, {} back; the error stream is empty",
+                    "verdict: clean, {} bytes out, {} back; {verdict}",
                     summary.sent, summary.received
                 );
                 self.trace.step(SELF, at, None, &text);
@@ -414,10 +436,16 @@ impl Forward<'_> {
             Some((at, Err(error), _)) => {
                 let pod = self.facts.pod.as_deref().unwrap_or_default();
                 let namespace = self.facts.namespace.as_deref().unwrap_or_default();
-                let place = Hop::Node(format!("pod/{pod} in namespace {namespace}"));
+                let pod = format!("pod/{pod} in namespace {namespace}");
+                // Who said so, or who would have: only what came on the streams is the node's.
+                let (place, between) = match &error {
+                    ForwardError::SessionLost(_) => (Hop::Way(pod), ANSWER),
+                    ForwardError::Local(_) | ForwardError::NotOpened(_) => (Hop::Local, SELF),
+                    _ => (Hop::Node(pod), self.place),
+                };
                 let text = portforward::escape::line(error.to_string().trim());
                 self.trace
-                    .failed(self.place, at, &format!("verdict: failed: {text}"));
+                    .failed(between, at, &format!("verdict: failed: {text}"));
                 self.drawn = true;
                 let text = format!("an error occurred forwarding port {port}: {text}");
                 Err(Failure::new(Exit::General, place, text))

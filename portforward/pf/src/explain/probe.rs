@@ -18,6 +18,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(300);
 /// Time for the pod to end after the app has: real runtimes take one second more.
 const END: Duration = Duration::from_secs(3);
+/// Time for an answer that never pauses.
+const ALL: Duration = Duration::from_secs(10);
 /// Enough of an answer.
 const ENOUGH: usize = 64 << 10;
 /// Of its first line, characters that are shown.
@@ -87,8 +89,15 @@ impl App<'_> {
             self.trace.span((Actor::App, Actor::Pf), since, &text);
         }
         let mut patience = if send.is_empty() { PAUSE } else { ANSWER };
+        let since = Instant::now();
         if self.probed.received > 0 || !send.is_empty() {
             loop {
+                if since.elapsed() >= ALL {
+                    let text = format!("has enough after {} s", ALL.as_secs());
+                    self.trace.now((Actor::App, Actor::App), &text);
+                    self.probed.broke_off = true;
+                    return;
+                }
                 if self.probed.received >= ENOUGH {
                     let text = format!("has enough after {} bytes", self.probed.received);
                     self.trace.now((Actor::App, Actor::App), &text);

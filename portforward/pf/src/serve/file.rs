@@ -35,15 +35,7 @@ impl KubeconfigFile {
         let (Some(folder), Some(name)) = (absolute.parent(), absolute.file_name()) else {
             return Err(fail("it is not the name of a file"));
         };
-        match fs::metadata(&absolute) {
-            Ok(metadata) if metadata.is_dir() => return Err(fail("it is a folder")),
-            Ok(metadata) if !metadata.is_file() => return Err(fail("it is no ordinary file")),
-            Ok(_) if !is_ours(&absolute) => {
-                return Err(fail("there is a file that pf serve has not written")
-                    .advise("give --kubeconfig-out another path, or remove that file"));
-            }
-            Ok(_) | Err(_) => {}
-        }
+        check(&absolute)?;
         let mut beside = std::ffi::OsString::from(".");
         beside.push(name);
         beside.push(format!(".{}.tmp", std::process::id()));
@@ -70,9 +62,11 @@ impl KubeconfigFile {
     /// Exit code 2.
     pub(super) fn write(mut self, kubeconfig: &str) -> Result<Written, Failure> {
         let text = Zeroizing::new(format!("{MARK}{kubeconfig}"));
+        // Once more: somebody may have made one meanwhile.
+        check(&self.path)?;
         self.file
             .write_all(text.as_bytes())
-            .and_then(|()| fs::rename(&self.beside.0, &self.path))
+            .and_then(|()| place(&self.beside.0, &self.path))
             .map_err(|error| failure(&self.path, &plain(&error)))?;
         Ok(Written {
             path: self.path,
@@ -104,8 +98,39 @@ impl Drop for Written {
     }
 }
 
+/// Whether nothing is lost by writing there.
+///
+/// # Errors
+/// Exit code 2: something is there that `pf serve` did not write.
+fn check(path: &Path) -> Result<(), Failure> {
+    let fail = |text: &str| Err(failure(path, text));
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fail("it is a folder"),
+        // A link is somebody's, wherever it leads.
+        Ok(metadata) if !metadata.is_file() => fail("it is no ordinary file"),
+        Ok(_) if !is_ours(path) => Err(failure(
+            path,
+            "there is a file that pf serve has not written",
+        )
+        .advise("give --kubeconfig-out another path, or remove that file")),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 fn is_ours(path: &Path) -> bool {
-    read(path).is_ok_and(|found| found.is_empty() || found.starts_with(MARK.as_bytes()))
+    read(path).is_ok_and(|found| found.starts_with(MARK.as_bytes()))
+}
+
+/// Where there was nothing, a link, which replaces nothing that was made meanwhile.
+fn place(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to) {
+        Ok(()) => Ok(()),
+        // One of ours, or a file system without links.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists || is_ours(to) => {
+            fs::rename(from, to)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
@@ -188,6 +213,22 @@ mod tests {
         let failure = KubeconfigFile::begin(&path).err().unwrap();
         assert_eq!(failure.exit, Exit::Usage);
         assert!(failure.to_string().contains("has not written"), "{failure}");
+        // Nor is an empty one, or a link, wherever it leads.
+        fs::write(&path, "").unwrap();
+        assert!(KubeconfigFile::begin(&path).is_err());
+        #[cfg(unix)]
+        {
+            let link = folder.0.join("link");
+            std::os::unix::fs::symlink("nowhere", &link).unwrap();
+            assert!(KubeconfigFile::begin(&link).is_err());
+            assert!(fs::symlink_metadata(&link).is_ok());
+        }
+        // Nor one that was made meanwhile.
+        fs::remove_file(&path).unwrap();
+        let begun = KubeconfigFile::begin(&path).unwrap();
+        fs::write(&path, "mine\n").unwrap();
+        assert!(begun.write("1").is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "mine\n");
         // One of a run that was killed is replaced.
         fs::write(&path, format!("{MARK}old")).unwrap();
         let first = KubeconfigFile::begin(&path).unwrap().write("1").unwrap();

@@ -273,6 +273,33 @@ async fn web_pages_may_not_forward() {
         }
     }
     assert_eq!(backend.connections(), 2);
+    // Nobody keeps a connection by it.
+    let page = "POST /api/v1/namespaces/ns/pods/web/portforward HTTP/1.1\r\nHost: x\r\n\
+                Origin: http://evil.example\r\n\r\n";
+    let (seen, closed) = ask(&gateway, page).await;
+    assert_eq!((seen.status, closed), (403, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_are_counted_by_user() {
+    let config = Config {
+        connections_per_user: 1,
+        ..Config::default()
+    };
+    let gateway = Gateway::new(config, users(), store(), Arc::new(Scripted::answering(GOOD).0));
+    let request = |user| as_user(user, "GET /api/v1/namespaces/ns/pods/web HTTP/1.1\r\n\r\n");
+    let (mut first, _) = connect(&gateway);
+    first.write_all(request("admin").as_bytes()).await.unwrap();
+    assert_eq!(read_answer(&mut first).await.status, 200);
+    let (seen, closed) = ask(&gateway, &request("admin")).await;
+    assert_eq!((seen.status, closed), (429, true));
+    assert_eq!(ask(&gateway, &request("viewer")).await.0.status, 200);
+    // The one that is counted goes on, and its place comes back.
+    first.write_all(request("admin").as_bytes()).await.unwrap();
+    assert_eq!(read_answer(&mut first).await.status, 200);
+    drop(first);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(ask(&gateway, &request("admin")).await.0.status, 200);
 }
 
 /// T17: only `create` forwards, whatever the method and the kind of upgrade.
