@@ -430,3 +430,118 @@ fn host_pods_are_this_machine() {
     }
     served.end();
 }
+
+/// A pod that never pauses: explain has enough of it.
+#[test]
+fn explain_ends_whatever_the_pod_sends() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            while stream.write_all(b".").is_ok() {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+    });
+    let served = serve(&["--host-pod", "box"]);
+    let kubeconfig = served.folder.kubeconfig();
+    let begun = Instant::now();
+    let port = target.to_string();
+    let output = pf()
+        .args(["explain", "--kubeconfig", &kubeconfig, "pod/box", &port])
+        .output()
+        .unwrap();
+    let drawn = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{drawn}");
+    assert!(drawn.contains("has enough after 10 s"), "{drawn}");
+    assert!(begun.elapsed() < Duration::from_secs(25));
+    served.end();
+}
+
+/// What there is when a signal comes is drawn.
+#[cfg(unix)]
+#[test]
+fn explain_draws_up_to_a_signal() {
+    let mut explain = pf()
+        .args(["explain", "--embedded", "svc/empty", "80"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    kill("TERM", explain.id());
+    assert!(explain.wait().unwrap().code() == Some(1));
+    let output = explain.wait_with_output().unwrap();
+    let drawn = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        drawn.contains("GET /api/v1/namespaces/default/services/empty"),
+        "{drawn}"
+    );
+    assert!(drawn.contains("ended by a signal"), "{drawn}");
+}
+
+#[cfg(unix)]
+fn kill(signal: &str, pid: u32) {
+    let status = Command::new("kill")
+        .args(["-s", signal, &pid.to_string()])
+        .status();
+    assert!(status.unwrap().success());
+}
+
+/// Ctrl-C before there is anything to record leaves nothing behind.
+#[cfg(unix)]
+#[test]
+fn a_recording_that_never_began_leaves_nothing() {
+    let folder = Folder::new();
+    let file = folder.0.join("session");
+    let mut waiting = pf()
+        .args(["--embedded", "svc/empty", ":80", "--record"])
+        .arg(&file)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let part = folder.0.join("session.part");
+    while !part.exists() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    kill("INT", waiting.id());
+    assert_eq!(waiting.wait().unwrap().code(), Some(0));
+    assert_eq!(std::fs::read_dir(&folder.0).unwrap().count(), 0);
+}
+
+/// No room for the first line: the forward goes on, the recording does not.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_ends_the_recording_only() {
+    let folder = Folder::new();
+    let file = folder.0.join("session");
+    // A limit of this process's files stands for the disk; without the signal, writing fails.
+    let script = "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\"";
+    let mut forward = Running::start(
+        Command::new("sh")
+            .args([
+                "-c",
+                script,
+                env!("CARGO_BIN_EXE_pf"),
+                "--embedded",
+                "pod/web",
+                ":echo",
+            ])
+            .args(["--address", "127.0.0.1", "--record"])
+            .arg(&file)
+            .env_remove("KUBECONFIG"),
+    );
+    let port = local_port(&forward.line());
+    echo(&mut connect(port));
+    forward.interrupt();
+    let (code, _, err) = forward.finish();
+    assert_eq!(code, 0, "{err}");
+    let told = err
+        .matches("the recording ended early, forwarding goes on")
+        .count();
+    assert_eq!(told, 1, "{err}");
+    assert_eq!(std::fs::read_dir(&folder.0).unwrap().count(), 0, "{err}");
+}

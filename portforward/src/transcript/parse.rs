@@ -1,5 +1,6 @@
-//! Text to transcript. Strict: what is written otherwise than this library writes it is damaged,
-//! and a damaged transcript proves nothing.
+//! Text to transcript. Strict about form: lines that this library does not write, or too few of them,
+//! are damage. There is no checksum: a digit changed in the payload is not noticed here, only where
+//! the comments beside it are checked against the frames.
 
 use super::{
     Direction, Event, Head, MAGIC, MAX_FILE, MAX_LINE, Provenance, Transcript, What, heads, write,

@@ -286,7 +286,12 @@ async fn connections_are_counted_by_user() {
         connections_per_user: 1,
         ..Config::default()
     };
-    let gateway = Gateway::new(config, users(), store(), Arc::new(Scripted::answering(GOOD).0));
+    let gateway = Gateway::new(
+        config,
+        users(),
+        store(),
+        Arc::new(Scripted::answering(GOOD).0),
+    );
     let request = |user| as_user(user, "GET /api/v1/namespaces/ns/pods/web HTTP/1.1\r\n\r\n");
     let (mut first, _) = connect(&gateway);
     first.write_all(request("admin").as_bytes()).await.unwrap();
