@@ -8,6 +8,7 @@ use crate::status::RstStatus;
 use crate::stream_id::StreamId;
 use bytes::Bytes;
 use std::collections::VecDeque;
+use std::fmt;
 
 /// Bytes a stream may send per turn.
 pub(crate) const QUANTUM: usize = 16 << 10;
@@ -23,7 +24,6 @@ pub(crate) enum End {
 }
 
 /// What waits on one stream.
-#[derive(Debug)]
 pub(crate) struct Queue {
     chunks: VecDeque<Bytes>,
     bytes: usize,
@@ -35,6 +35,16 @@ pub(crate) struct Queue {
     wants_room: bool,
     /// Bytes of this turn; below zero when the last frame was longer than what was left.
     deficit: i64,
+}
+
+impl fmt::Debug for Queue {
+    /// How much, never what.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue")
+            .field("bytes", &self.bytes)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Queue {

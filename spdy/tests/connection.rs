@@ -190,7 +190,17 @@ fn debug_output_has_no_payload() {
     conn.reply(id(1), &HeaderBlock::new(), false).unwrap();
     conn.send(id(1), &mut Bytes::from_static(b"hunter2"), false)
         .unwrap();
-    let shown = format!("{conn:?} {:?}", conn.poll_event());
+    // Also what waits for the transport, and for credit.
+    let mut config = Config::strict(Role::Client);
+    config.write_ahead = 1;
+    let mut waiting = Connection::new(config, peer.now).unwrap();
+    let stream = waiting.open(&headers(), false).unwrap();
+    for _ in 0..3 {
+        let mut data = Bytes::from_static(b"hunter2");
+        waiting.send(stream, &mut data, false).unwrap();
+    }
+    assert!(waiting.stats().queued_to_send > 0);
+    let shown = format!("{conn:?} {:?} {waiting:?}", conn.poll_event());
     assert!(
         !shown.contains("hunter2") && !shown.contains("104, 117"),
         "{shown}"
