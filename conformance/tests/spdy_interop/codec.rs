@@ -1,0 +1,183 @@
+//! Each frame of the list to each peer's decoder and from its encoder, one at a time where a peer refuses
+//! it. What a peer cannot do is an entry of its list here, with the reason; an entry that is no longer true
+//! fails the test.
+
+use anyhow::{Context as _, ensure};
+use conformance::peers::Peer;
+use serde_json::Value;
+use spdy::{Dialect, HeaderEncoding};
+
+use crate::{
+    frames::{self, Case, ENCODINGS, cases, line},
+    peer::{Program, find},
+};
+
+/// What a peer makes of a frame.
+enum Made {
+    /// The same.
+    Same,
+    /// Something else, for a reason.
+    Other(Value, &'static str),
+    /// An error, for a reason.
+    Refused(&'static str),
+}
+
+/// A peer's list.
+struct Codec {
+    peer: Peer,
+    /// Our frame at its decoder.
+    sees: fn(&Case, Value) -> Made,
+    /// Our decoder on what its encoder makes of a frame's line. `Refused`: it has no way to say it, and
+    /// is not asked.
+    says: fn(&Case, Value) -> Made,
+}
+
+fn same(_: &Case, _: Value) -> Made {
+    Made::Same
+}
+
+const GO_0_5_1: Codec = Codec {
+    peer: Peer::SpdyGo,
+    sees: same,
+    says: same,
+};
+
+const GO_0_2_0: Codec = Codec {
+    peer: Peer::SpdyGo020,
+    ..GO_0_5_1
+};
+
+/// Fails with the first lines that differ.
+fn compare(names: &[&str], got: &[Value], wanted: &[Value]) -> anyhow::Result<()> {
+    for (nth, (got, wanted)) in got.iter().zip(wanted).enumerate() {
+        let name = names.get(nth).copied().unwrap_or("?");
+        let cut = |v: &Value| v.to_string().chars().take(600).collect::<String>();
+        ensure!(
+            got == wanted,
+            "{name}: {} instead of {}",
+            cut(got),
+            cut(wanted)
+        );
+    }
+    ensure!(
+        got.len() == wanted.len(),
+        "{} frames instead of {}; the last: {:?}",
+        got.len(),
+        wanted.len(),
+        got.last()
+    );
+    Ok(())
+}
+
+impl Codec {
+    fn we_encode(&self, program: &Program, encoding: HeaderEncoding) -> anyhow::Result<()> {
+        let (mut taken, mut names, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
+        let list = cases();
+        for case in &list {
+            let want = match (self.sees)(case, line(&case.frame)) {
+                Made::Same => line(&case.frame),
+                Made::Other(value, why) => {
+                    ensure!(
+                        value != line(&case.frame),
+                        "{}: no longer: {why}",
+                        case.name
+                    );
+                    value
+                }
+                Made::Refused(why) => {
+                    let bytes = frames::encode(encoding, [&case.frame])?;
+                    let got = program.run(&["decode"], &bytes)?;
+                    let lines = frames::parse(&got.stdout)?;
+                    let refused = !got.well || lines.iter().any(|l| l.get("error").is_some());
+                    ensure!(
+                        refused,
+                        "{}: taken, in spite of: {why}: {lines:?}",
+                        case.name
+                    );
+                    continue;
+                }
+            };
+            taken.push(&case.frame);
+            names.push(case.name.as_str());
+            wanted.push(want);
+        }
+        let bytes = frames::encode(encoding, taken)?;
+        let whole = program.run(&["decode"], &bytes)?.good()?;
+        compare(&names, &frames::parse(&whole)?, &wanted).context("all at once")?;
+        let pieces = program.run(&["decode", "1"], &bytes)?.good()?;
+        compare(&names, &frames::parse(&pieces)?, &wanted).context("byte by byte")
+    }
+
+    fn they_encode(&self, program: &Program) -> anyhow::Result<()> {
+        let (mut asked, mut names, mut wanted) = (String::new(), Vec::new(), Vec::new());
+        let list = cases();
+        for case in &list {
+            let want = match (self.says)(case, line(&case.frame)) {
+                Made::Same => line(&case.frame),
+                Made::Other(value, _) => value,
+                Made::Refused(_) => continue,
+            };
+            asked.push_str(&line(&case.frame).to_string());
+            asked.push('\n');
+            names.push(case.name.as_str());
+            wanted.push(want);
+        }
+        let bytes = program.run(&["encode"], asked.as_bytes())?.good()?;
+        for dialect in [Dialect::Kubernetes, Dialect::Spdy31] {
+            for chunk in [bytes.len().max(1), 1, 7] {
+                let frames = frames::decode(dialect, &bytes, chunk)
+                    .with_context(|| format!("{dialect:?}, {chunk} bytes at a time"))?;
+                let got: Vec<Value> = frames.iter().map(line).collect();
+                compare(&names, &got, &wanted)?;
+            }
+        }
+        self.split_everywhere(program, &list)
+    }
+
+    /// Two frames that share the context, split at every byte.
+    fn split_everywhere(&self, program: &Program, list: &[Case]) -> anyhow::Result<()> {
+        let small =
+            |case: &&Case| matches!(case.name.as_str(), "block again" | "reply" | "data fin");
+        let (mut asked, mut wanted) = (String::new(), Vec::new());
+        for case in list.iter().filter(small) {
+            let want = match (self.says)(case, line(&case.frame)) {
+                Made::Same => line(&case.frame),
+                Made::Other(value, _) => value,
+                Made::Refused(_) => continue,
+            };
+            asked.push_str(&line(&case.frame).to_string());
+            asked.push('\n');
+            wanted.push(want);
+        }
+        ensure!(wanted.len() >= 2, "too little to split");
+        let bytes = program.run(&["encode"], asked.as_bytes())?.good()?;
+        for at in 1..bytes.len() {
+            let (first, rest) = bytes.split_at(at);
+            let frames = frames::decode_parts(Dialect::Spdy31, &[first, rest])?;
+            let got: Vec<Value> = frames.iter().map(line).collect();
+            compare(&[], &got, &wanted).with_context(|| format!("split at {at}"))?;
+        }
+        Ok(())
+    }
+
+    fn test(&self) -> anyhow::Result<()> {
+        let Some(program) = find(self.peer)? else {
+            return Ok(());
+        };
+        for encoding in ENCODINGS {
+            self.we_encode(&program, encoding)
+                .with_context(|| format!("we encode, {encoding:?}"))?;
+        }
+        self.they_encode(&program).context("they encode")
+    }
+}
+
+#[test]
+fn go_0_5_1() -> anyhow::Result<()> {
+    GO_0_5_1.test()
+}
+
+#[test]
+fn go_0_2_0() -> anyhow::Result<()> {
+    GO_0_2_0.test()
+}
