@@ -104,18 +104,19 @@ impl Channel {
         self.out.push_back(Piece::Bytes(bytes));
     }
 
-    /// Sends a source's bytes, and FIN.
+    /// Sends a source's bytes.
     pub(crate) fn send_pattern(&mut self, length: u64) {
         self.out.push_back(Piece::Pattern {
             at: 0,
             left: length,
         });
-        self.end();
     }
 
     /// FIN follows what is to be sent.
     pub(crate) fn end(&mut self) {
-        self.end = End::Fin;
+        if self.end == End::No {
+            self.end = End::Fin;
+        }
     }
 
     /// RST_STREAM follows what is to be sent.
@@ -144,8 +145,10 @@ impl Channel {
         let fin = self.end == End::Fin && self.out.len() <= 1;
         match self.out.front() {
             Some(Piece::Bytes(bytes)) => Some((bytes.clone(), fin)),
-            Some(Piece::Pattern { at, left }) => Some((pattern(*at, *left), fin && *left <= PIECE)),
-            None => fin.then(|| (Bytes::new(), true)),
+            Some(Piece::Pattern { at, left }) if *left > 0 => {
+                Some((pattern(*at, *left), fin && *left <= PIECE))
+            }
+            Some(Piece::Pattern { .. }) | None => fin.then(|| (Bytes::new(), true)),
         }
     }
 

@@ -334,7 +334,10 @@ impl Driver {
         let channel = self.channel(id);
         match &*test {
             "echo" => channel.does = Does::Echo,
-            "source" => channel.send_pattern(text("x-length").parse()?),
+            "source" => {
+                channel.send_pattern(text("x-length").parse()?);
+                channel.end();
+            }
             "sink" => channel.does = Does::Sum,
             "reset" => {
                 channel.send(Bytes::from_static(b"0123456789"));

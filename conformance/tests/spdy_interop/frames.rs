@@ -224,7 +224,10 @@ pub(crate) fn decode(dialect: Dialect, bytes: &[u8], chunk: usize) -> anyhow::Re
 
 /// The same, the bytes coming in these parts.
 pub(crate) fn decode_parts(dialect: Dialect, parts: &[&[u8]]) -> anyhow::Result<Vec<Frame>> {
-    let mut decoder = Decoder::with_dialect(dialect, Limits::default());
+    let mut limits = Limits::default();
+    // A peer adds some of its own to the 64 it is asked for.
+    limits.header_pairs = 80;
+    let mut decoder = Decoder::with_dialect(dialect, limits);
     let mut input = BytesMut::new();
     let mut frames = Vec::new();
     let mut begun: Option<(Data, Vec<u8>)> = None;

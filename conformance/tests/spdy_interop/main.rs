@@ -5,7 +5,8 @@
 //! |---|---|
 //! | `peer` | the programs of `conformance/peers/spdy`, and how to talk to them |
 //! | `frames` | one line of JSON per frame, and the list of frames |
-//! | `codec` | each frame to each peer and back; the reviewed list of what a peer cannot do |
+//! | `codec` | each frame to each peer and back |
+//! | `quirks` | what a peer makes another frame of, or refuses: the reviewed lists |
 //! | `drive` | one `spdy::Connection` on a socket, without an async runtime |
 //! | `behave` | what a stream does, at both of its ends |
 //! | `session` | whole sessions with each peer |
@@ -17,6 +18,8 @@
 mod behave;
 mod codec;
 mod drive;
+mod flow;
 mod frames;
 mod peer;
+mod quirks;
 mod session;

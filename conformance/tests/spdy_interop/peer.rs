@@ -56,10 +56,10 @@ impl Program {
         }
     }
 
-    /// `client PORT BYTES`.
-    pub(crate) fn dial(&self, port: u16, bytes: u64) -> anyhow::Result<Running> {
-        let args = ["client", &port.to_string(), &bytes.to_string()];
-        self.start(&args, Stdio::null())
+    /// `client PORT BYTES`, and the word `headers` if it is to try HEADERS.
+    pub(crate) fn dial(&self, port: u16, bytes: u64, headers: bool) -> anyhow::Result<Running> {
+        let args = ["client", &port.to_string(), &bytes.to_string(), "headers"];
+        self.start(&args[..3 + usize::from(headers)], Stdio::null())
     }
 
     fn start(&self, args: &[&str], stdin: Stdio) -> anyhow::Result<Running> {

@@ -13,7 +13,7 @@ const deadline = 120 * time.Second
 func main() {
 	time.AfterFunc(deadline, func() { fail(fmt.Errorf("still there after %s", deadline)) })
 	if len(os.Args) < 2 {
-		fail(fmt.Errorf("usage: server | client PORT [BYTES] | decode [CHUNK] | encode"))
+		fail(fmt.Errorf("usage: server | client PORT [BYTES [headers]] | decode [CHUNK] | encode"))
 	}
 	var err error
 	switch os.Args[1] {

@@ -163,6 +163,20 @@ func (o opener) all(test string, length int64) ([]byte, error) {
 	return got, errors.Join(err, stream.Close())
 }
 
+type step struct {
+	name string
+	do   func() error
+}
+
+// more waits for the HEADERS that the other end sends.
+func more(stream *spdystream.Stream) error {
+	h, err := stream.ReceiveHeader()
+	if err != nil {
+		return err
+	}
+	return same(h.Get("X-More"), "yes")
+}
+
 func client(args []string) error {
 	if len(args) == 0 {
 		return errors.New("which port?")
@@ -185,10 +199,7 @@ func client(args []string) error {
 	}
 	go conn.Serve(spdystream.NoOpStreamHandler)
 	o := opener{conn}
-	steps := []struct {
-		name string
-		do   func() error
-	}{
+	steps := []step{
 		{"ping", func() error { _, err := conn.Ping(); return err }},
 		{"echo", func() error { return o.echo(5) }},
 		{"empty", func() error { return o.echo(0) }},
@@ -253,6 +264,32 @@ func client(args []string) error {
 		}},
 		{"ping", func() error { _, err := conn.Ping(); return err }},
 	}
+	if len(args) > 2 {
+		steps = append(steps, step{"headers", func() error {
+			stream, err := o.open("headers", 0)
+			if err != nil {
+				return err
+			}
+			if err := more(stream); err != nil {
+				return err
+			}
+			got, err := io.ReadAll(stream)
+			return errors.Join(err, stream.Close(), same(string(got), "after"))
+		}}, step{"headers-echo", func() error {
+			stream, err := o.open("headers-echo", 0)
+			if err != nil {
+				return err
+			}
+			if err := stream.SendHeader(http.Header{"x-more": {"yes"}}, false); err != nil {
+				return err
+			}
+			if err := more(stream); err != nil {
+				return err
+			}
+			_, err = io.ReadAll(stream)
+			return errors.Join(err, stream.Close())
+		}})
+	}
 	for _, step := range steps {
 		if err := step.do(); err != nil {
 			return fmt.Errorf("%s: %w", step.name, err)
@@ -261,4 +298,3 @@ func client(args []string) error {
 	}
 	return conn.Close()
 }
-
