@@ -78,6 +78,7 @@ impl Codec {
                     );
                     value
                 }
+                Made::Unreadable(why) => anyhow::bail!("{}: {why}", case.name),
                 Made::Refused(why) => {
                     let bytes = frames::encode(encoding, [&case.frame])?;
                     let got = program.run(&["decode"], &bytes)?;
@@ -109,8 +110,22 @@ impl Codec {
         for case in &list {
             let want = match (self.says)(case, &line(&case.frame)) {
                 Made::Same => line(&case.frame),
-                Made::Other(value, _) => value,
+                Made::Other(value, why) => {
+                    ensure!(
+                        value != line(&case.frame),
+                        "{}: no longer: {why}",
+                        case.name
+                    );
+                    value
+                }
                 Made::Refused(_) => continue,
+                Made::Unreadable(why) => {
+                    let asked = line(&case.frame).to_string() + "\n";
+                    let bytes = program.run(&["encode"], asked.as_bytes())?.good()?;
+                    let found = frames::decode(Dialect::Kubernetes, &bytes, bytes.len().max(1));
+                    ensure!(found.is_err(), "{}: read, in spite of: {why}", case.name);
+                    continue;
+                }
             };
             asked.push_str(&line(&case.frame).to_string());
             asked.push('\n');
@@ -138,7 +153,7 @@ impl Codec {
             let want = match (self.says)(case, &line(&case.frame)) {
                 Made::Same => line(&case.frame),
                 Made::Other(value, _) => value,
-                Made::Refused(_) => continue,
+                Made::Refused(_) | Made::Unreadable(_) => continue,
             };
             asked.push_str(&line(&case.frame).to_string());
             asked.push('\n');
@@ -180,4 +195,9 @@ fn go_0_2_0() -> anyhow::Result<()> {
 #[test]
 fn node() -> anyhow::Result<()> {
     quirks::NODE.test()
+}
+
+#[test]
+fn netty() -> anyhow::Result<()> {
+    quirks::NETTY.test()
 }

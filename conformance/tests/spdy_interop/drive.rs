@@ -40,8 +40,9 @@ pub(crate) struct Driver {
     pub(crate) settings: usize,
     /// The peer's end of the socket is closed.
     ended: bool,
-    /// What the stream `first` got, for `recall`.
-    pub(crate) recalled: Option<String>,
+    /// What the stream `first` got, for `recall`, which may come before its end.
+    recalled: Option<String>,
+    recalls: Option<StreamId>,
     /// What our replies say beside nothing.
     reply: HeaderBlock,
     deadline: Instant,
@@ -67,6 +68,7 @@ impl Driver {
             settings: 0,
             ended: false,
             recalled: None,
+            recalls: None,
             reply,
             deadline: now + DEADLINE,
         })
@@ -330,7 +332,6 @@ impl Driver {
             return Ok(());
         }
         self.conn.reply(id, &self.reply, false)?;
-        let recalled = self.recalled.clone();
         let channel = self.channel(id);
         match &*test {
             "echo" => channel.does = Does::Echo,
@@ -349,8 +350,8 @@ impl Driver {
                 channel.end();
             }
             "recall" => {
-                channel.send(Bytes::from(recalled.unwrap_or_default()));
-                channel.end();
+                self.recalls = Some(id);
+                self.recall();
             }
             "headers" => {
                 let more = [("x-more", "yes")].into_iter().collect();
@@ -370,6 +371,15 @@ impl Driver {
     fn on_progress(&mut self, id: StreamId) {
         if let Some(sum) = self.channel(id).on_progress() {
             self.recalled = Some(sum);
+            self.recall();
+        }
+    }
+
+    fn recall(&mut self) {
+        if let (Some(id), Some(sum)) = (self.recalls, self.recalled.clone()) {
+            let channel = self.channel(id);
+            channel.send(Bytes::from(sum));
+            channel.end();
         }
     }
 }

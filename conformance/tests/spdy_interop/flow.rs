@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::{
     peer::find,
-    session::{NODE, Plan},
+    session::{NETTY, NODE, Plan},
 };
 
 const GIB: u64 = 1 << 30;
@@ -52,4 +52,9 @@ fn node_opens_one_gib_each_way() -> anyhow::Result<()> {
         Some(program) => plan.theirs_opens(&program, HeaderEncoding::Deflate(6)),
         None => Ok(()),
     }
+}
+
+#[test]
+fn netty_a_quarter_each_way() -> anyhow::Result<()> {
+    through_a_window(&NETTY, GIB / 4)
 }

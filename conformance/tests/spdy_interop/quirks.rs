@@ -13,9 +13,11 @@ pub(crate) enum Made {
     Other(Value, &'static str),
     /// An error, for a reason.
     Refused(&'static str),
+    /// Bytes that ours refuses, for a reason.
+    Unreadable(&'static str),
 }
 
-use Made::{Other, Refused, Same};
+use Made::{Other, Refused, Same, Unreadable};
 
 /// A peer's list.
 pub(crate) struct Codec {
@@ -51,6 +53,13 @@ pub(crate) const NODE: Codec = Codec {
     piece: "1460",
     sees: node_sees,
     says: node_says,
+};
+
+pub(crate) const NETTY: Codec = Codec {
+    peer: Peer::SpdyNetty,
+    piece: "1",
+    sees: netty_sees,
+    says: netty_says,
 };
 
 /// The pairs of a line.
@@ -141,7 +150,9 @@ fn node_says(case: &Case, line: &Value) -> Made {
         (_, "reply empty block" | "reply empty block again") => {
             Refused("there is always a :status")
         }
-        (_, "block not ascii") => Refused("the length is that of UTF-8, the bytes are Latin-1's"),
+        (_, "block not ascii") => {
+            Unreadable("the length is that of UTF-8, the bytes are Latin-1's")
+        }
         (_, "reset 99") => Refused("statuses by their names"),
         (_, "settings clear") => Refused("no CLEAR"),
         (_, "settings persisted") => Refused("the only flag is PERSIST"),
@@ -166,6 +177,34 @@ fn node_says(case: &Case, line: &Value) -> Made {
             add(":status", "200 OK");
             line["headers"] = Value::Object(pairs);
             Other(line, "the reason follows the status")
+        }
+        _ => Same,
+    }
+}
+
+fn netty_sees(_: &Case, line: &Value) -> Made {
+    match line["type"].as_str().unwrap_or_default() {
+        "SYN_STREAM" => {
+            let mut line = line.clone();
+            if let Some(fields) = line.as_object_mut() {
+                fields.remove("slot");
+            }
+            Other(line, "slot is not kept")
+        }
+        _ => Same,
+    }
+}
+
+fn netty_says(case: &Case, line: &Value) -> Made {
+    match case.name.as_str() {
+        "syn slot" => Refused("slot is always 0"),
+        "reply empty block" | "reply empty block again" => {
+            Unreadable("no bytes at all for a block without pairs: a SYN_REPLY of length 4")
+        }
+        "block not ascii" => {
+            let mut line = line.clone();
+            line["headers"]["place"] = json!("Z\u{fffd}rich");
+            Other(line, "one byte of Latin-1 for a character")
         }
         _ => Same,
     }

@@ -396,16 +396,31 @@ fn node_detect() -> anyhow::Result<()> {
     .test()
 }
 
+/// Windows count, for its session handler from the first byte.
+pub(crate) const NETTY: Plan = Plan {
+    peer: Peer::SpdyNetty,
+    config: Config::strict,
+    http: false,
+    long: 8 << 20,
+    each: 64 << 10,
+    fin_last: false,
+    headers: Headers::Both,
+};
+
+#[test]
+fn netty_strict() -> anyhow::Result<()> {
+    NETTY.test()
+}
+
 /// As Kubernetes has it, without windows: fine below those of the peer, which sends 64 KiB in all and then
 /// waits for credit that never comes. The session lives.
-#[test]
-fn node_without_credit() -> anyhow::Result<()> {
+fn without_credit(plan: &Plan) -> anyhow::Result<()> {
     let plan = Plan {
         config: Config::kubernetes,
         long: 20_000,
         each: 100,
         headers: Headers::Theirs,
-        ..NODE
+        ..plan.clone()
     };
     let Some(program) = find(plan.peer)? else {
         return Ok(());
@@ -426,4 +441,14 @@ fn node_without_credit() -> anyhow::Result<()> {
         client.driver.reset(id, RstStatus::CANCEL);
         Ok(())
     })
+}
+
+#[test]
+fn node_without_credit() -> anyhow::Result<()> {
+    without_credit(&NODE)
+}
+
+#[test]
+fn netty_without_credit() -> anyhow::Result<()> {
+    without_credit(&NETTY)
 }
