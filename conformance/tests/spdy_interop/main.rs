@@ -23,3 +23,4 @@ mod frames;
 mod peer;
 mod quirks;
 mod session;
+mod tshark;
