@@ -452,3 +452,24 @@ fn node_without_credit() -> anyhow::Result<()> {
 fn netty_without_credit() -> anyhow::Result<()> {
     without_credit(&NETTY)
 }
+
+/// It only answers. It keeps at most 64 frames of a stream for whoever reads it and drops more, without an
+/// error: what ours sends at a stretch is less here.
+const RUST: Plan = Plan {
+    peer: Peer::SpdyRust,
+    long: 1 << 20,
+    headers: Headers::None,
+    ..GO
+};
+
+#[test]
+fn rust() -> anyhow::Result<()> {
+    let Some(program) = find(RUST.peer)? else {
+        return Ok(());
+    };
+    for encoding in ENCODINGS {
+        RUST.ours_opens(&program, encoding, Client::all)
+            .with_context(|| format!("{encoding:?}"))?;
+    }
+    Ok(())
+}

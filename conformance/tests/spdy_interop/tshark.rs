@@ -51,9 +51,9 @@ fn packet(file: &mut Vec<u8>, ports: [u16; 2], seq: u32, payload: &[u8]) -> anyh
     let [high, low] = length.to_be_bytes();
     file.extend_from_slice(&[0x45, 0, high, low, 0, 0, 0, 0, 64, 6, 0, 0]);
     file.extend_from_slice(&[127, 0, 0, 1, 127, 0, 0, 1]);
-    ports
-        .iter()
-        .for_each(|port| file.extend_from_slice(&port.to_be_bytes()));
+    for port in ports {
+        file.extend_from_slice(&port.to_be_bytes());
+    }
     file.extend_from_slice(&seq.to_be_bytes());
     // Acknowledges the first byte; ACK and PSH.
     file.extend_from_slice(&[0, 0, 0, 1, 0x50, 0x18, 0xff, 0xff, 0, 0, 0, 0]);
@@ -206,9 +206,8 @@ fn quirks(case: &Case, row: &mut Row) {
 
 #[test]
 fn dissects_all_frames() -> anyhow::Result<()> {
-    let program = match Peer::Tshark.find("dissects_all_frames")? {
-        Some(program) => program,
-        None => return Ok(()),
+    let Some(program) = Peer::Tshark.find("dissects_all_frames")? else {
+        return Ok(());
     };
     let list = cases();
     let (answers, rest): (Vec<_>, Vec<_>) = list.iter().partition(|c| is_answer(&c.frame));
@@ -225,9 +224,9 @@ fn dissects_all_frames() -> anyhow::Result<()> {
         command.args(["-d", &format!("tcp.port=={PORT},spdy"), "-Y", "spdy"]);
         command.args(["-T", "fields", "-E", "separator=/t", "-E"]);
         command.arg(format!("aggregator={UNIT}"));
-        FIELDS.iter().for_each(|field| {
+        for field in FIELDS {
             command.args(["-e", field]);
-        });
+        }
         let output = command.output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "tshark: {said}");
