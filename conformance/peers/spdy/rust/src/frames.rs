@@ -35,7 +35,9 @@ fn pairs(headers: &HeaderMap) -> Value {
     let mut out = Map::new();
     for name in headers.keys() {
         let values = headers.get_all(name).iter();
-        let values: Vec<_> = values.map(|v| String::from_utf8_lossy(v.as_bytes())).collect();
+        let values: Vec<_> = values
+            .map(|v| String::from_utf8_lossy(v.as_bytes()))
+            .collect();
         out.insert(name.to_string(), Value::from(values.join("\0")));
     }
     Value::Object(out)
@@ -94,7 +96,10 @@ pub(crate) async fn decode(chunk: Option<&String>) -> Result<()> {
 }
 
 fn number(line: &Value, field: &str) -> u32 {
-    line[field].as_u64().and_then(|n| n.try_into().ok()).unwrap_or(0)
+    line[field]
+        .as_u64()
+        .and_then(|n| n.try_into().ok())
+        .unwrap_or(0)
 }
 
 fn flag(line: &Value, field: &str, bit: u8) -> u8 {
@@ -167,7 +172,8 @@ fn frame(line: &Value) -> Result<Frame> {
         }),
         "DATA" => {
             let digits = line["data"].as_str().unwrap_or_default();
-            let bytes = (0..digits.len() / 2).map(|i| u8::from_str_radix(&digits[2 * i..2 * i + 2], 16));
+            let bytes =
+                (0..digits.len() / 2).map(|i| u8::from_str_radix(&digits[2 * i..2 * i + 2], 16));
             Frame::Data(DataFrame {
                 stream_id,
                 flags,
@@ -182,7 +188,9 @@ pub(crate) async fn encode() -> Result<()> {
     let mut out = Vec::new();
     let mut framer = Framer::new(&mut out, tokio::io::empty());
     for line in std::io::stdin().lock().lines() {
-        framer.write_frame(&frame(&serde_json::from_str(&line?)?)?).await?;
+        framer
+            .write_frame(&frame(&serde_json::from_str(&line?)?)?)
+            .await?;
     }
     drop(framer);
     std::io::stdout().write_all(&out)?;

@@ -38,7 +38,13 @@ async fn sum(stream: &Stream) -> Result<String> {
 }
 
 async fn answer(stream: &Stream, recalled: &watch::Sender<String>) -> Result<()> {
-    let text = |name| stream.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let text = |name| {
+        stream
+            .headers
+            .get(name)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default()
+    };
     if text("x-test") == "refuse" {
         return Ok(stream.reset(RstStatus::RefusedStream).await?);
     }
@@ -63,11 +69,15 @@ async fn answer(stream: &Stream, recalled: &watch::Sender<String>) -> Result<()>
         }
         "sink" => stream.write_data(sum(stream).await?.into(), true).await?,
         "reset" => {
-            stream.write_data(Bytes::from_static(b"0123456789"), false).await?;
+            stream
+                .write_data(Bytes::from_static(b"0123456789"), false)
+                .await?;
             stream.reset(RstStatus::Cancel).await?;
         }
         "first" => {
-            stream.write_data(Bytes::from_static(b"first"), true).await?;
+            stream
+                .write_data(Bytes::from_static(b"first"), true)
+                .await?;
             recalled.send_replace(sum(stream).await?);
         }
         "recall" => {
