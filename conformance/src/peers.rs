@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 
 use crate::{cache, cluster, skip};
 
@@ -17,6 +17,18 @@ pub enum Peer {
     Client026,
     /// kubectl 1.37.
     Kubectl,
+    /// moby/spdystream 0.5.1, alone.
+    SpdyGo,
+    /// moby/spdystream 0.2.0, alone.
+    SpdyGo020,
+    /// spdy-transport 3.0.0, of node.
+    SpdyNode,
+    /// Netty 4.1's codec and session handler.
+    SpdyNetty,
+    /// The crate spdystream-rs 0.1.2.
+    SpdyRust,
+    /// Wireshark's, from the distribution.
+    Tshark,
 }
 
 impl Peer {
@@ -27,7 +39,7 @@ impl Peer {
             Ok(path) => Ok(Some(path)),
             Err(why) => {
                 let why = why.context("no peer");
-                let remedy = format!("build it with {}", self.built_by());
+                let remedy = format!("it comes with {}", self.built_by());
                 skip(test, "PF_REQUIRE_PEERS", &why, &remedy).map(|()| None)
             }
         }
@@ -43,6 +55,12 @@ impl Peer {
             Self::Client => in_peers("client")?,
             Self::Client026 => in_peers("client-0.26")?,
             Self::Kubectl => cluster::directory()?.join("bin/k8s-1.37/kubectl"),
+            Self::SpdyGo => in_peers("spdy-go-0.5.1")?,
+            Self::SpdyGo020 => in_peers("spdy-go-0.2.0")?,
+            Self::SpdyNode => in_peers("spdy-node")?,
+            Self::SpdyNetty => in_peers("spdy-netty")?,
+            Self::SpdyRust => in_peers("spdy-rust")?,
+            Self::Tshark => in_path("tshark")?,
         };
         ensure!(path.is_file(), "{} is no file", path.display());
         Ok(path)
@@ -52,6 +70,19 @@ impl Peer {
         match self {
             Self::Kubectl => "conformance/cluster/build",
             Self::Server | Self::Client | Self::Client026 => "conformance/peers/go/build",
+            Self::SpdyGo | Self::SpdyGo020 | Self::SpdyNode | Self::SpdyNetty | Self::SpdyRust => {
+                "conformance/peers/spdy/build"
+            }
+            Self::Tshark => "the distribution's package tshark",
         }
     }
+}
+
+/// A program of the machine's.
+fn in_path(name: &str) -> anyhow::Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut candidates = std::env::split_paths(&path).map(|directory| directory.join(name));
+    candidates
+        .find(|candidate| candidate.is_file())
+        .with_context(|| format!("no {name} in PATH"))
 }
