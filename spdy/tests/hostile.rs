@@ -143,7 +143,7 @@ fn declared_lengths() {
     }
     // DATA of 16 MiB is legal: it costs what has arrived.
     let (memory, time) = cost(|| {
-        let (mut peer, mut conn) = (Peer::new(), server());
+        let (mut peer, mut conn) = (Peer::light(), server());
         let syn = peer.syn(1);
         recv(&mut conn, &syn).unwrap();
         recv(&mut conn, b"\0\0\0\x01\0\xff\xff\xffx").unwrap();
@@ -156,7 +156,7 @@ fn declared_lengths() {
 fn corrupt_blocks() {
     let mut accepted = 0;
     for n in 0..200usize {
-        let (mut peer, mut conn) = (Peer::new(), server());
+        let (mut peer, mut conn) = (Peer::light(), server());
         let mut bad = peer.syn(1);
         let at = 18 + n % (bad.len() - 18);
         bad[at] ^= 1 << (n % 8);
@@ -177,7 +177,7 @@ fn corrupt_blocks() {
 fn rapid_reset() {
     let mut opened = 0;
     let (memory, time) = cost(|| {
-        let (mut peer, mut conn) = (Peer::new(), server());
+        let (mut peer, mut conn) = (Peer::light(), server());
         let mut rounds = 0;
         for n in 0..1_000_000u32 {
             let mut wire = peer.syn(2 * n + 1);
@@ -207,7 +207,7 @@ fn rapid_reset() {
 /// T7. Ten million PINGs to a connection whose answers nobody reads.
 fn ping_flood() {
     let (memory, time) = cost(|| {
-        let (mut peer, mut conn) = (Peer::new(), server());
+        let (mut peer, mut conn) = (Peer::light(), server());
         let ping = peer.frame(&Frame::Ping(Ping { id: 1 })).repeat(1000);
         let mut most = 0;
         let ended = (0..10_000).any(|_| {
@@ -223,7 +223,7 @@ fn ping_flood() {
     let (memory, time) = cost(|| {
         let mut config = Config::kubernetes(Role::Server);
         config.limits.pings = 10_000;
-        let (mut peer, mut conn) = (Peer::new(), connection(config));
+        let (mut peer, mut conn) = (Peer::light(), connection(config));
         let mut input = BytesMut::from(
             peer.frame(&Frame::Ping(Ping { id: 1 }))
                 .repeat(1000)
@@ -239,7 +239,7 @@ fn ping_flood() {
 /// T8. Ten million empty DATA frames; tiny ones that nobody polls.
 fn empty_and_tiny() {
     let (memory, time) = cost(|| {
-        let (mut peer, mut conn) = (Peer::new(), server());
+        let (mut peer, mut conn) = (Peer::light(), server());
         let syn = peer.syn(1);
         recv(&mut conn, &syn).unwrap();
         let flood = data(1, false, b"").repeat(1000);
@@ -252,7 +252,7 @@ fn empty_and_tiny() {
     );
     let mut read = 0;
     let (memory, time) = cost(|| {
-        let (mut peer, mut conn) = (Peer::new(), server());
+        let (mut peer, mut conn) = (Peer::light(), server());
         let syn = peer.syn(1);
         recv(&mut conn, &syn).unwrap();
         let tiny = data(1, false, b"x").repeat(1000);
@@ -279,7 +279,7 @@ fn empty_and_tiny() {
 /// T10. Streams that are never answered.
 fn unanswered() {
     let (memory, time) = cost(|| {
-        let (mut peer, mut conn) = (Peer::new(), server());
+        let (mut peer, mut conn) = (Peer::light(), server());
         let mut refused = 0;
         for n in 0..20_000u32 {
             let syn = peer.syn(2 * n + 1);
@@ -296,7 +296,7 @@ fn unanswered() {
 /// T46. Lengths that do not fit their type: two readers must not see different frames.
 fn smuggling() {
     let mut accepted = Vec::new();
-    let mut peer = Peer::new();
+    let mut peer = Peer::light();
     let frames = [
         ("SYN_STREAM", peer.syn(1)),
         (
@@ -359,7 +359,7 @@ fn smuggling() {
             let short = (length as u32).to_be_bytes();
             wire[5..8].copy_from_slice(&short[1..]);
             wire.resize(8 + length.min(100_000), 0);
-            let (_, mut conn) = (Peer::new(), server());
+            let (_, mut conn) = (Peer::light(), server());
             if recv(&mut conn, &wire).is_ok() {
                 accepted.push((name, length));
             }
@@ -376,7 +376,7 @@ fn strides() {
         let mut config = Config::kubernetes(Role::Server);
         config.limits.peer_streams = 32 << 10;
         config.limits.unanswered_streams = 32 << 10;
-        let (mut peer, mut conn) = (Peer::new(), connection(config));
+        let (mut peer, mut conn) = (Peer::light(), connection(config));
         let wire: Vec<_> = (0..32_768u32)
             .map(|n| peer.syn((n * stride + 1) & 0x7fff_ffff))
             .take(32_767)
@@ -419,7 +419,7 @@ fn idle() {
     println!("L6 idle connection before the first header block: {each} B");
     assert!(each <= 8 * KIB, "{each}");
     for conn in &mut all {
-        let mut peer = Peer::new();
+        let mut peer = Peer::light();
         let syn = peer.syn(1);
         recv(conn, &syn).unwrap();
         events(conn);

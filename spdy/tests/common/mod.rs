@@ -70,6 +70,14 @@ impl Peer {
         }
     }
 
+    /// One without a compressor's memory.
+    pub(crate) fn light() -> Self {
+        Self {
+            encoder: Encoder::new(HeaderEncoding::Stored, &Limits::default()),
+            ..Self::new()
+        }
+    }
+
     pub(crate) fn syn(&mut self, n: u32) -> Vec<u8> {
         self.syn_with(n, headers())
     }
