@@ -72,7 +72,8 @@ pub struct Config {
     /// Bytes that are made frames ahead of the transport. What is framed leaves in that order:
     /// less is fairer, more saves calls.
     pub write_ahead: usize,
-    /// Window we grant on each stream with flow control, bytes, 1 to 2^31 - 1.
+    /// Window we grant on each stream with flow control, bytes, 65,536 (what a peer may send before
+    /// it has read our SETTINGS) to 2^31 - 1.
     pub stream_window: u32,
     /// Window we grant on the connection, bytes, 65,536 (where every connection begins) to
     /// 2^31 - 1.
@@ -140,7 +141,7 @@ impl Config {
         if self.write_ahead == 0 {
             return Err(ConfigError::Range("write_ahead"));
         }
-        if self.stream_window == 0 || self.stream_window > max {
+        if self.stream_window < INITIAL_WINDOW || self.stream_window > max {
             return Err(ConfigError::Range("stream_window"));
         }
         if self.session_window < INITIAL_WINDOW || self.session_window > max {

@@ -397,6 +397,7 @@ fn strides() {
 /// L3, L5, L6. What idle streams and connections hold.
 fn idle() {
     const STREAMS: usize = 20_000;
+    const CONNECTIONS: usize = 1000;
     let mut config = Config::kubernetes(Role::Client);
     config.limits.own_streams = 32 << 10;
     let mut conn = connection(config);
@@ -412,7 +413,6 @@ fn idle() {
     assert!(each <= 512, "{each}");
     drop(conn);
 
-    const CONNECTIONS: usize = 1000;
     let before = status("VmRSS:");
     let mut all: Vec<_> = (0..CONNECTIONS).map(|_| server()).collect();
     let each = status("VmRSS:").saturating_sub(before) / CONNECTIONS;
