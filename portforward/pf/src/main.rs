@@ -66,7 +66,7 @@ fn start(line: Line, output: &Output) -> Result<(), Failure> {
     };
     let result = on_runtime(async {
         match order {
-            Order::Forward(request) => run::run(*request, record.as_mut(), output).await,
+            Order::Forward(request) => Box::pin(run::run(*request, record.as_mut(), output)).await,
             Order::Explain(request) => Box::pin(explain::run(*request, output)).await,
             Order::Serve(serve) => serve::run(serve, output).await,
         }
