@@ -88,7 +88,10 @@ fn on_runtime(run: impl Future<Output = Result<(), Failure>>) -> Result<(), Fail
             let text = format!("cannot start: {error}");
             Failure::new(Exit::General, Hop::Local, text)
         })?;
-    let result = runtime.block_on(run);
+    let result = runtime.block_on(async {
+        signals::survive_file_limits();
+        run.await
+    });
     // A name lookup may still hang.
     runtime.shutdown_background();
     result

@@ -45,7 +45,10 @@ pub(crate) async fn run(
     };
     let ready = tokio::select! {
         ready = prepare(request, record, output) => ready?,
-        () = stopped => return Ok(()),
+        () = stopped => {
+            let text = "ended by a signal before forwarding began";
+            return Err(Failure::new(Exit::General, Hop::CommandLine, text));
+        }
     };
     serve(ready, output).await
 }

@@ -57,6 +57,10 @@ pub(super) async fn serve<T: Leg>(client: Client, io: T, place: Place<IpAddr>) {
             }
             Some(done) = requests.join_next() => {
                 // Who is of no use here is shown the door, as by HTTP/1.1.
+                // A goodbye alone would leave it the connection: it need not be heard.
+                if client.is_nobody() {
+                    break;
+                }
                 if matches!(done, Ok(Ok(true))) {
                     connection.graceful_shutdown();
                 }

@@ -154,7 +154,6 @@ impl Client {
         Ok(Request { user, route })
     }
 
-    /// A browser sends `Origin`; kubectl and its like do not (T31).
     /// Whether nobody has been authenticated on this connection.
     pub(super) fn is_nobody(&self) -> bool {
         self.place.get().is_none()
@@ -173,6 +172,7 @@ impl Client {
         Ok(())
     }
 
+    /// A browser sends `Origin`; kubectl and its like do not (T31).
     fn check_origin(&self, head: &RequestHead) -> Result<(), Status> {
         let allowed = &self.shared.config.origins;
         let foreign = head

@@ -138,10 +138,22 @@ const fn fin(fin: bool) -> &'static str {
     if fin { " fin" } else { "" }
 }
 
+/// Bytes of a header block that are shown: real ones are far shorter, and a hostile one must not
+/// make comments of hundreds of megabytes.
+const BLOCK_SHOWN: usize = 1024;
+
 fn headers(block: &HeaderBlock) -> String {
     let mut text = String::new();
+    let mut room = BLOCK_SHOWN;
     for (i, (name, value)) in block.iter().enumerate() {
         let lead = if i == 0 { ": " } else { " " };
+        let size = name.len().saturating_add(value.len());
+        if size > room {
+            text.push_str(lead);
+            text.push_str("...");
+            break;
+        }
+        room = room.saturating_sub(size);
         let show = |bytes| escape::line(&escape::bytes(bytes));
         let _ok = write!(text, "{lead}{}=\"{}\"", show(name), show(value));
     }

@@ -105,7 +105,7 @@ pub(crate) async fn run(request: Request, output: &Output) -> Result<(), Failure
     let result = tokio::select! {
         result = forward.run(embedded.as_ref()) => result,
         () = signals.next() => {
-            Err(Failure::new(Exit::General, Hop::Local, "ended by a signal"))
+            Err(Failure::new(Exit::General, Hop::CommandLine, "ended by a signal"))
         }
     };
     if matches!(&result, Err(failure) if failure.is_local()) {
@@ -144,14 +144,21 @@ pub(crate) async fn run(request: Request, output: &Output) -> Result<(), Failure
     // Not through the outputs' queue: a slow reader still gets all of it.
     let drawing = picture.draw(request.format);
     let mut stdout = std::io::stdout().lock();
-    drop(
-        stdout
-            .write_all(drawing.as_bytes())
-            .and_then(|()| stdout.flush()),
-    );
+    let shown = stdout
+        .write_all(drawing.as_bytes())
+        .and_then(|()| stdout.flush())
+        // A reader that has seen enough is none of our business.
+        .or_else(|error| match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Ok(()),
+            _ => Err(Failure::new(
+                Exit::General,
+                Hop::CommandLine,
+                format!("cannot write the drawing: {error}"),
+            )),
+        });
     let logged = wire.finish().map_err(|error| unwritten(&error));
     // What failed first is what is told.
-    result.and(logged)
+    result.and(shown).and(logged)
 }
 
 fn unwritten(error: &std::io::Error) -> Failure {

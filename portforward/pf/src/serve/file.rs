@@ -126,9 +126,7 @@ fn place(from: &Path, to: &Path) -> io::Result<()> {
     match fs::hard_link(from, to) {
         Ok(()) => Ok(()),
         // One of ours, or a file system without links.
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists || is_ours(to) => {
-            fs::rename(from, to)
-        }
+        Err(_) if is_ours(to) || fs::symlink_metadata(to).is_err() => fs::rename(from, to),
         Err(error) => Err(error),
     }
 }

@@ -168,6 +168,35 @@ async fn an_upgrade_field_is_malformed() {
     assert_eq!((kind, payload), (3, vec![0, 0, 0, 1]));
 }
 
+/// Who is nobody keeps no connection, even if it hears no goodbye and takes no answer.
+#[tokio::test(start_paused = true)]
+async fn a_stranger_that_answers_nothing_is_gone() {
+    for window in [65_535u32, 0] {
+        let gateway = gateway(no_node());
+        let mut io = connect(&gateway);
+        io.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            .await
+            .unwrap();
+        // SETTINGS_INITIAL_WINDOW_SIZE.
+        io.write_all(&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4])
+            .await
+            .unwrap();
+        io.write_all(&window.to_be_bytes()).await.unwrap();
+        let mut block = vec![0x82, 0x87, 0x04, u8::try_from(PODS.len()).unwrap()];
+        block.extend_from_slice(PODS.as_bytes());
+        let length = u8::try_from(block.len()).unwrap();
+        io.write_all(&[0, 0, length, 1, 5, 0, 0, 0, 1])
+            .await
+            .unwrap();
+        io.write_all(&block).await.unwrap();
+        let begun = tokio::time::Instant::now();
+        // Reads what comes and says nothing to it: no acknowledgement, no PING back.
+        let mut rest = Vec::new();
+        drop(io.read_to_end(&mut rest).await);
+        assert!(begun.elapsed() < Duration::from_secs(15), "window {window}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn watches() {
     let gateway = gateway(no_node());
