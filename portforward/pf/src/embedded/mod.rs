@@ -280,7 +280,8 @@ impl Dial for Runtime {
         pod: &PodRef,
         port: u16,
     ) -> Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>> {
-        let address = if self.host_pods.contains(&pod.name) {
+        let host = self.host_pods.contains(&pod.name);
+        let address = if host {
             Some((Ipv4Addr::LOCALHOST, port).into())
         } else {
             self.pods.address(port)
@@ -294,18 +295,30 @@ impl Dial for Runtime {
                         "connection refused".to_owned()
                     }
                     Ok(stream) => return Ok(stream),
-                    Err(error) => error.to_string(),
+                    Err(error) => {
+                        let text = error.to_string();
+                        text.split(" (os error")
+                            .next()
+                            .unwrap_or_default()
+                            .to_owned()
+                    }
                 },
                 None => "connection refused".to_owned(),
             };
+            // Of this machine only 127.0.0.1 is tried; of a demo pod there is nothing else to try.
+            let second = if host {
+                ""
+            } else {
+                "IPv6 dial tcp6 [::1]:PORT: connect: connection refused "
+            };
+            let second = second.replace("PORT", &port.to_string());
             // The words of containerd, its space at the end included (PROTOCOL.md 7.3).
             Err(io::Error::new(
                 io::ErrorKind::ConnectionRefused,
                 format!(
                     "failed to execute portforward in network namespace \"embedded\": \
                      failed to connect to localhost:{port} inside namespace \"{sandbox}\", \
-                     IPv4: dial tcp4 127.0.0.1:{port}: connect: {cause} \
-                     IPv6 dial tcp6 [::1]:{port}: connect: connection refused "
+                     IPv4: dial tcp4 127.0.0.1:{port}: connect: {cause} {second}"
                 ),
             ))
         })

@@ -75,7 +75,11 @@ pub(super) fn of(facts: &Facts) -> Vec<String> {
     ];
     if facts.upgraded.is_some() {
         notes.push(
-            "API server and kubelet only copy bytes behind the 101: no SPDY frame is read between pf and the runtime.",
+            if facts.embedded {
+                "API server and kubelet only copy bytes behind the 101: no SPDY frame is read between pf and the runtime."
+            } else {
+                "With a kube-apiserver and a kubelet, both only copy bytes behind the 101: no SPDY frame is read between pf and the runtime. That is known of them, not seen here."
+            },
         );
         notes.push(
             "pf waits for no SYN_REPLY. One means that the runtime took the stream, not that the port answered.",
@@ -85,7 +89,7 @@ pub(super) fn of(facts: &Facts) -> Vec<String> {
         } else if facts.host_network {
             "The runtime dials localhost in the host's network namespace (hostNetwork). No Service address and no iptables rule of the kubelet is involved."
         } else {
-            "The runtime dials localhost inside the pod's network namespace. No Service address and no iptables rule of the kubelet is involved."
+            "A container runtime dials localhost inside the pod's network namespace. No Service address and no iptables rule of the kubelet is involved."
         });
         notes.push("The error stream decides: ended without text, all went well.");
     }
