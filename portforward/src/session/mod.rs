@@ -102,7 +102,7 @@ impl Default for Config {
             session_receive: 16 << 20,
             stream_send: 64 << 10,
             session_send: 4 << 20,
-            stall: Duration::from_millis(500),
+            stall: Duration::from_secs(4),
             dead_after: Duration::from_secs(30),
             dead_after_sending: Duration::from_secs(600),
             idle_empty: Duration::from_secs(600),

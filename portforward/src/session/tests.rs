@@ -246,6 +246,7 @@ async fn early_bytes_count() {
 async fn an_unread_stream_pauses_alone_and_is_reset_in_company() {
     let config = Config {
         stream_receive: 64 << 10,
+        stall: Duration::from_millis(500),
         ..Config::default()
     };
     let (client, server) = pair_with(1 << 16, config);
