@@ -1,0 +1,532 @@
+//! The connection: messages out of frames, answers to pings, the closing handshake.
+
+use crate::close::CloseFrame;
+use crate::config::{Config, Limits};
+use crate::decode::{Data, Decoder, Frame};
+use crate::error::{ConfigError, ConnectionError, DecodeErrorKind, SendError};
+use crate::frame::{Head, MAX_CONTROL, Opcode, Role};
+use crate::mask::{self, MaskKeys, NoEntropy};
+use crate::outgoing::Outgoing;
+use crate::utf8::Utf8;
+use bytes::{Buf, Bytes, BytesMut};
+use std::time::{Duration, Instant};
+
+/// What a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(
+    clippy::exhaustive_enums,
+    reason = "RFC 6455 has two types of messages"
+)]
+pub enum Kind {
+    /// UTF-8.
+    Text,
+    /// Any bytes.
+    Binary,
+}
+
+/// What the peer did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// Part of a message. Text is checked as it comes; a part may end inside a character.
+    Message {
+        /// The message's type.
+        kind: Kind,
+        /// First part of its message.
+        begins: bool,
+        /// Never empty, unless the part begins or ends the message.
+        payload: Bytes,
+        /// Last part of its message.
+        ends: bool,
+    },
+    /// A ping; its pong waits to be written.
+    Ping(Bytes),
+    /// A pong, asked for or not.
+    Pong(Bytes),
+    /// The peer's Close. If it is the first, the answer waits to be written: the same code. What
+    /// comes behind it is not looked at.
+    Closed(CloseFrame),
+}
+
+/// The message being received.
+#[derive(Debug)]
+struct Incoming {
+    kind: Kind,
+    length: u64,
+    frames: u32,
+    utf8: Utf8,
+}
+
+/// One end of a WebSocket connection behind its opening handshake.
+///
+/// Bytes of the peer go into [`Connection::poll_event`], bytes for it come out of
+/// [`Connection::outgoing`].
+///
+/// ```
+/// use bytes::{Buf, Bytes, BytesMut};
+/// use std::time::Instant;
+/// use wsstream::{Config, Connection, Event, Kind, Role};
+///
+/// let now = Instant::now();
+/// let mut client = Connection::new(Config::new(Role::Client))?;
+/// let mut server = Connection::new(Config::new(Role::Server))?;
+///
+/// client.send(Kind::Binary, &mut Bytes::from_static(b"hello"), true)?;
+/// let n = client.outgoing().remaining();
+/// let mut wire = BytesMut::from(&*client.outgoing().copy_to_bytes(n));
+/// let event = server.poll_event(now, &mut wire)?;
+/// assert!(matches!(event, Some(Event::Message { payload, ends: true, .. }) if payload == "hello"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Connection {
+    role: Role,
+    keys: MaskKeys,
+    limits: Limits,
+    decoder: Decoder,
+    outgoing: Outgoing,
+    message: Option<Incoming>,
+    /// The message being sent in pieces.
+    sending: Option<(Kind, Utf8)>,
+    close_sent: bool,
+    close_received: bool,
+    failed: Option<ConnectionError>,
+    /// Control frames of the peer since when.
+    control: (Option<Instant>, u32),
+}
+
+/// Within this time control frames are counted (B19).
+const CONTROL_TIME: Duration = Duration::from_secs(10);
+
+impl Connection {
+    /// A connection whose opening handshake is done.
+    ///
+    /// # Errors
+    /// A limit is out of its range.
+    pub fn new(config: Config) -> Result<Self, ConfigError> {
+        config.limits.check()?;
+        Ok(Self {
+            role: config.role,
+            keys: config.keys,
+            limits: config.limits,
+            decoder: Decoder::new(config.role),
+            outgoing: Outgoing::default(),
+            message: None,
+            sending: None,
+            close_sent: false,
+            close_received: false,
+            failed: None,
+            control: (None, 0),
+        })
+    }
+
+    /// What the peer did next, from the front of `input`. `None`: more bytes are needed.
+    ///
+    /// # Errors
+    /// The peer broke the protocol or a limit: the connection is over, a Close with the code
+    /// that says so waits to be written, and this returns the same error ever after. Everything
+    /// that came before has been returned before.
+    pub fn poll_event(
+        &mut self,
+        now: Instant,
+        input: &mut BytesMut,
+    ) -> Result<Option<Event>, ConnectionError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        if self.close_received {
+            input.clear();
+            return Ok(None);
+        }
+        loop {
+            let offset = self.decoder.offset();
+            let frame = match self.decoder.decode(input) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return Ok(None),
+                Err(error) => return Err(self.fail(error.into())),
+            };
+            let event = match frame {
+                Frame::Data(data) => self.on_data(data).map(|e| e.map(Ok)),
+                Frame::Control { opcode, payload } => {
+                    self.on_control(now, opcode, payload).map(Some)
+                }
+            };
+            match event {
+                Ok(None) => {}
+                Ok(Some(Ok(event))) => return Ok(Some(event)),
+                Ok(Some(Err(error))) => return Err(self.fail(error)),
+                Err(kind) => {
+                    let error = self.decoder.fail_at(offset, kind);
+                    return Err(self.fail(error.into()));
+                }
+            }
+        }
+    }
+
+    fn on_data(&mut self, data: Data) -> Result<Option<Event>, DecodeErrorKind> {
+        let begins_message = data.begins && data.opcode != Opcode::Continuation;
+        if data.begins {
+            self.begin_frame(&data)?;
+        }
+        let Some(message) = &mut self.message else {
+            return Err(DecodeErrorKind::LoneContinuation);
+        };
+        if message.kind == Kind::Text && !message.utf8.push(&data.payload) {
+            return Err(DecodeErrorKind::Utf8);
+        }
+        let kind = message.kind;
+        let ends = data.ends_message();
+        if ends {
+            let complete = message.utf8.is_complete();
+            self.message = None;
+            if !complete {
+                return Err(DecodeErrorKind::Utf8);
+            }
+        }
+        if data.payload.is_empty() && !begins_message && !ends {
+            return Ok(None);
+        }
+        Ok(Some(Event::Message {
+            kind,
+            begins: begins_message,
+            payload: data.payload,
+            ends,
+        }))
+    }
+
+    /// A frame of a message has begun: does it belong here, and is there room for all of it?
+    fn begin_frame(&mut self, data: &Data) -> Result<(), DecodeErrorKind> {
+        match (data.opcode, &self.message) {
+            (Opcode::Continuation, None) => return Err(DecodeErrorKind::LoneContinuation),
+            (Opcode::Continuation, Some(_)) => {}
+            (_, Some(_)) => return Err(DecodeErrorKind::Interleaved),
+            (opcode, None) => {
+                self.message = Some(Incoming {
+                    kind: if opcode == Opcode::Text {
+                        Kind::Text
+                    } else {
+                        Kind::Binary
+                    },
+                    length: 0,
+                    frames: 0,
+                    utf8: Utf8::default(),
+                });
+            }
+        }
+        if let Some(message) = &mut self.message {
+            let came = u64::try_from(data.payload.len()).unwrap_or(u64::MAX);
+            let declared = came.saturating_add(data.remaining);
+            message.length = message.length.saturating_add(declared);
+            message.frames = message.frames.saturating_add(1);
+            if let Some(limit) = self.limits.message.filter(|n| message.length > *n) {
+                return Err(DecodeErrorKind::MessageTooBig(limit));
+            }
+            if let Some(limit) = self.limits.fragments.filter(|n| message.frames > *n) {
+                return Err(DecodeErrorKind::TooManyFragments(limit));
+            }
+        }
+        Ok(())
+    }
+
+    fn on_control(
+        &mut self,
+        now: Instant,
+        opcode: Opcode,
+        payload: Bytes,
+    ) -> Result<Result<Event, ConnectionError>, DecodeErrorKind> {
+        if opcode == Opcode::Close {
+            let frame = CloseFrame::parse(&payload)?;
+            self.close_received = true;
+            return Ok(match self.answer_close(&frame) {
+                Ok(()) => Ok(Event::Closed(frame)),
+                Err(error) => Err(ConnectionError::Entropy(error)),
+            });
+        }
+        self.count_control(now)?;
+        if opcode == Opcode::Pong {
+            return Ok(Ok(Event::Pong(payload)));
+        }
+        if !self.close_sent {
+            let limit = usize::try_from(self.limits.pongs).unwrap_or(usize::MAX);
+            if self.outgoing.pongs() >= limit {
+                self.outgoing.drop_last_pong();
+            }
+            if let Err(error) = self.push(Opcode::Pong, payload.clone()) {
+                return Ok(Err(ConnectionError::Entropy(error)));
+            }
+        }
+        Ok(Ok(Event::Ping(payload)))
+    }
+
+    fn count_control(&mut self, now: Instant) -> Result<(), DecodeErrorKind> {
+        let (since, count) = &mut self.control;
+        if since.is_none_or(|since| now.saturating_duration_since(since) >= CONTROL_TIME) {
+            (*since, *count) = (Some(now), 0);
+        }
+        *count = count.saturating_add(1);
+        if *count > self.limits.control {
+            return Err(DecodeErrorKind::ControlFlood(self.limits.control));
+        }
+        Ok(())
+    }
+
+    fn answer_close(&mut self, frame: &CloseFrame) -> Result<(), NoEntropy> {
+        if self.close_sent {
+            return Ok(());
+        }
+        let answer = frame.code.map_or_else(CloseFrame::default, CloseFrame::new);
+        self.push_close(&answer)
+    }
+
+    /// Our Close goes behind what waits.
+    fn push_close(&mut self, frame: &CloseFrame) -> Result<(), NoEntropy> {
+        self.close_sent = true;
+        self.push(Opcode::Close, frame.encode())
+    }
+
+    /// The connection is over because of the peer; it is told why.
+    fn fail(&mut self, error: ConnectionError) -> ConnectionError {
+        self.message = None;
+        self.failed = Some(error.clone());
+        if let (Some(code), false) = (error.close_code(), self.close_sent) {
+            // Without a key there is no Close; the connection ends all the same.
+            if self.push_close(&CloseFrame::new(code)).is_err() {
+                return error;
+            }
+        }
+        error
+    }
+
+    /// Queues a control frame, masked if need be.
+    fn push(&mut self, opcode: Opcode, payload: Bytes) -> Result<(), NoEntropy> {
+        let key = self.key()?;
+        let (head, payload) = Self::frame(key, opcode, true, payload);
+        match opcode {
+            Opcode::Close => self.outgoing.push_data(&head, None, payload),
+            _ => self
+                .outgoing
+                .push_control(&head, payload, opcode == Opcode::Pong),
+        }
+        Ok(())
+    }
+
+    /// A head for `payload`, and the payload as it goes out: masked in place if nobody else has
+    /// it, else in a copy.
+    fn frame(mask: Option<[u8; 4]>, opcode: Opcode, fin: bool, payload: Bytes) -> (Head, Bytes) {
+        let head = Head {
+            fin,
+            opcode,
+            mask,
+            length: u64::try_from(payload.len()).unwrap_or(u64::MAX),
+        };
+        let Some(key) = mask.filter(|_| !payload.is_empty()) else {
+            return (head, payload);
+        };
+        let own = match payload.try_into_mut() {
+            Ok(mut own) => {
+                mask::apply(key, 0, &mut own);
+                own
+            }
+            Err(shared) => {
+                let mut own = BytesMut::zeroed(shared.len());
+                mask::copy(key, 0, &shared, &mut own);
+                own
+            }
+        };
+        (head, own.freeze())
+    }
+
+    /// Queues a message, or the next piece of one, as one frame; `payload` is left empty. With
+    /// `ends` the message is complete. A peer that does not reassemble (PROTOCOL.md 4.2) must get
+    /// whole messages only.
+    ///
+    /// # Errors
+    /// See [`SendError`]; `payload` is untouched.
+    pub fn send(&mut self, kind: Kind, payload: &mut Bytes, ends: bool) -> Result<(), SendError> {
+        self.may_send()?;
+        let (opcode, mut utf8) = match self.sending {
+            None if kind == Kind::Text => (Opcode::Text, Utf8::default()),
+            None => (Opcode::Binary, Utf8::default()),
+            Some((begun, utf8)) if begun == kind => (Opcode::Continuation, utf8),
+            Some(_) => return Err(SendError::OtherMessage),
+        };
+        if kind == Kind::Text && !(utf8.push(payload) && (!ends || utf8.is_complete())) {
+            return Err(SendError::Utf8);
+        }
+        let key = self.key()?;
+        let (head, payload) = Self::frame(key, opcode, ends, std::mem::take(payload));
+        self.outgoing.push_data(&head, None, payload);
+        self.sending = (!ends).then_some((kind, utf8));
+        Ok(())
+    }
+
+    /// Queues one whole binary message of `prefix` and `payload`, without copying the payload
+    /// where it need not be masked.
+    pub(crate) fn send_prefixed(
+        &mut self,
+        prefix: u8,
+        payload: &mut Bytes,
+    ) -> Result<(), SendError> {
+        if self.role == Role::Client {
+            let n = payload.len().saturating_add(1);
+            let prefix = [prefix];
+            let mut both = prefix.as_slice().chain(&mut *payload);
+            return self.send_from(&mut both, n);
+        }
+        self.may_send()?;
+        if self.sending.is_some() {
+            return Err(SendError::OtherMessage);
+        }
+        let length = u64::try_from(payload.len()).unwrap_or(u64::MAX);
+        let head = Head {
+            fin: true,
+            opcode: Opcode::Binary,
+            mask: None,
+            length: length.saturating_add(1),
+        };
+        let payload = std::mem::take(payload);
+        self.outgoing.push_data(&head, Some(prefix), payload);
+        Ok(())
+    }
+
+    fn may_send(&self) -> Result<(), SendError> {
+        if self.close_sent || self.failed.is_some() {
+            return Err(SendError::Closed);
+        }
+        let waiting = u64::try_from(self.outgoing.len()).unwrap_or(u64::MAX);
+        if waiting >= self.limits.outgoing {
+            return Err(SendError::Full);
+        }
+        Ok(())
+    }
+
+    fn key(&mut self) -> Result<Option<[u8; 4]>, NoEntropy> {
+        match self.role {
+            Role::Server => Ok(None),
+            Role::Client => self.keys.next_key().map(Some),
+        }
+    }
+
+    /// Queues one whole binary message made of the first `n` bytes of `from`, in one buffer: one
+    /// copy, with the mask put on as it is made.
+    ///
+    /// # Errors
+    /// See [`SendError`]; `from` is untouched.
+    pub fn send_from(&mut self, from: &mut impl Buf, n: usize) -> Result<(), SendError> {
+        self.may_send()?;
+        if self.sending.is_some() {
+            return Err(SendError::OtherMessage);
+        }
+        let mask = self.key()?;
+        let n = n.min(from.remaining());
+        let mut own = BytesMut::with_capacity(n);
+        while own.len() < n {
+            let left = n.saturating_sub(own.len());
+            let piece = from.chunk();
+            let piece = piece.get(..left).unwrap_or(piece);
+            let at = own.len();
+            own.extend_from_slice(piece);
+            if let (Some(key), Some(place)) = (mask, own.get_mut(at..)) {
+                mask::apply(key, u64::try_from(at).unwrap_or(0), place);
+            }
+            let taken = piece.len();
+            from.advance(taken);
+        }
+        let head = Head {
+            fin: true,
+            opcode: Opcode::Binary,
+            mask,
+            length: u64::try_from(n).unwrap_or(u64::MAX),
+        };
+        self.outgoing.push_data(&head, None, own.freeze());
+        Ok(())
+    }
+
+    /// Queues a ping, before data that waits.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub fn ping(&mut self, payload: Bytes) -> Result<(), SendError> {
+        if payload.len() > MAX_CONTROL {
+            return Err(SendError::LongControl);
+        }
+        if self.close_sent || self.failed.is_some() {
+            return Err(SendError::Closed);
+        }
+        Ok(self.push(Opcode::Ping, payload)?)
+    }
+
+    /// Queues Close behind what waits; nothing can be sent after it. What the peer sends before
+    /// its own Close is still returned. Again, it does nothing. In a message that is sent in
+    /// pieces the peer sees that it was cut.
+    ///
+    /// # Errors
+    /// There is no masking key.
+    pub fn close(&mut self, frame: &CloseFrame) -> Result<(), SendError> {
+        if self.close_sent || self.failed.is_some() {
+            return Ok(());
+        }
+        Ok(self.push_close(frame)?)
+    }
+
+    /// The subprotocol finds the peer's last message wrong: ends the connection as if the framing
+    /// were.
+    pub(crate) fn refuse(&mut self, kind: DecodeErrorKind) -> ConnectionError {
+        let offset = self.decoder.offset();
+        let error = self.decoder.fail_at(offset, kind);
+        self.fail(error.into())
+    }
+
+    /// The peer's Close means that bytes are missing.
+    pub(crate) fn closed_abnormally(&mut self, frame: CloseFrame) -> ConnectionError {
+        let error = ConnectionError::Closed(frame);
+        self.failed = Some(error.clone());
+        error
+    }
+
+    /// The transport ended. `Ok` if the peer had said Close.
+    ///
+    /// # Errors
+    /// It had not: bytes may be missing. `input` is what was left of them.
+    pub fn end_of_input(&mut self, input: &[u8]) -> Result<(), ConnectionError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        if self.close_received {
+            return Ok(());
+        }
+        let between =
+            input.is_empty() && self.message.is_none() && self.decoder.is_between_frames();
+        let error = if between {
+            ConnectionError::Eof
+        } else {
+            ConnectionError::Cut
+        };
+        self.failed = Some(error.clone());
+        Err(error)
+    }
+
+    /// Bytes to be written.
+    pub fn outgoing(&mut self) -> &mut Outgoing {
+        &mut self.outgoing
+    }
+
+    /// Whether [`Connection::send`] would take something.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.may_send().is_ok()
+    }
+
+    /// Close went both ways, or the connection failed: once [`Connection::outgoing`] has left, the
+    /// transport is to be closed, by the server first (RFC 6455 §7.1.1).
+    #[must_use]
+    pub const fn is_done(&self) -> bool {
+        self.failed.is_some() || (self.close_sent && self.close_received)
+    }
+
+    /// Which end this is.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+}

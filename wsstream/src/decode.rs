@@ -1,0 +1,179 @@
+//! Frames out of bytes. Payload is handed out as it comes and unmasked where it lies.
+
+use crate::error::{DecodeError, DecodeErrorKind};
+use crate::frame::{Head, Opcode, Role};
+use crate::mask;
+use bytes::{Bytes, BytesMut};
+
+/// What the decoder found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Frame {
+    /// Part of a data frame (continuation, text or binary).
+    Data(Data),
+    /// A whole Close, Ping or Pong: at most 125 bytes.
+    Control {
+        /// Which one.
+        opcode: Opcode,
+        /// Unmasked.
+        payload: Bytes,
+    },
+}
+
+/// Part of a data frame, without its mask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Data {
+    /// The frame's.
+    pub opcode: Opcode,
+    /// First part of its frame. It may be empty: the head is told as soon as it is there.
+    pub begins: bool,
+    /// Bytes of it.
+    pub payload: Bytes,
+    /// Bytes of the frame that are still to come.
+    pub remaining: u64,
+    /// The frame is the last of its message.
+    pub fin: bool,
+}
+
+impl Data {
+    /// The message ends with this part.
+    #[must_use]
+    pub const fn ends_message(&self) -> bool {
+        self.fin && self.remaining == 0
+    }
+}
+
+/// Reads the frames of one direction. It knows frames only; whether they make messages is
+/// [`crate::Connection`]'s to say.
+///
+/// Splitting the input anywhere changes only how payload is cut; nothing is allocated from a
+/// declared length.
+#[derive(Debug)]
+pub struct Decoder {
+    masked: bool,
+    /// The data frame being read: its head, and how much of its payload has come.
+    current: Option<(Head, u64)>,
+    /// Where the current or next frame begins.
+    offset: u64,
+    failed: Option<DecodeError>,
+}
+
+impl Decoder {
+    /// For what the other end of a connection sends to `role`.
+    #[must_use]
+    pub const fn new(role: Role) -> Self {
+        Self {
+            masked: matches!(role, Role::Server),
+            current: None,
+            offset: 0,
+            failed: None,
+        }
+    }
+
+    /// Takes the next frame, or part of one, from the front of `input`. `None`: more bytes are
+    /// needed; at most 139 are left then.
+    ///
+    /// # Errors
+    /// The bytes are no frame; the same error ever after.
+    pub fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Frame>, DecodeError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        if let Some((head, done)) = self.current {
+            return Ok(self.payload(head, done, false, input));
+        }
+        let (head, n) = match Head::parse(input, self.masked) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(None),
+            Err(kind) => return Err(self.fail(kind)),
+        };
+        if !head.opcode.is_control() {
+            drop(input.split_to(n));
+            return Ok(self.payload(head, 0, true, input));
+        }
+        let length = usize::try_from(head.length).unwrap_or(usize::MAX);
+        let whole = n.saturating_add(length);
+        if input.len() < whole {
+            return Ok(None);
+        }
+        let mut payload = input.split_to(whole).split_off(n);
+        if let Some(key) = head.mask {
+            mask::apply(key, 0, &mut payload);
+        }
+        self.offset = self.offset.saturating_add(wide(whole));
+        Ok(Some(Frame::Control {
+            opcode: head.opcode,
+            // A copy, so that a queued answer does not keep a whole read buffer.
+            payload: Bytes::copy_from_slice(&payload),
+        }))
+    }
+
+    fn payload(
+        &mut self,
+        head: Head,
+        done: u64,
+        begins: bool,
+        input: &mut BytesMut,
+    ) -> Option<Frame> {
+        let left = head.length.saturating_sub(done);
+        let n = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
+        if n == 0 && !begins {
+            return None;
+        }
+        let mut payload = input.split_to(n);
+        if let Some(key) = head.mask {
+            mask::apply(key, done, &mut payload);
+        }
+        let remaining = left.saturating_sub(wide(n));
+        if remaining == 0 {
+            let (_, head_len) = head.encode();
+            self.offset = self
+                .offset
+                .saturating_add(wide(head_len))
+                .saturating_add(head.length);
+            self.current = None;
+        } else {
+            self.current = Some((head, done.saturating_add(wide(n))));
+        }
+        Some(Frame::Data(Data {
+            opcode: head.opcode,
+            begins,
+            payload: payload.freeze(),
+            remaining,
+            fin: head.fin,
+        }))
+    }
+
+    /// Whether no data frame has been begun that is not complete. Bytes of a head may still wait
+    /// in the input.
+    #[must_use]
+    pub const fn is_between_frames(&self) -> bool {
+        self.current.is_none()
+    }
+
+    /// An error in the sequence of frames, found by who knows messages: at the current frame.
+    pub(crate) fn fail_at(&mut self, offset: u64, kind: DecodeErrorKind) -> DecodeError {
+        self.offset = offset;
+        self.fail(kind)
+    }
+
+    /// Where the frame begins that is read now or next.
+    #[must_use]
+    pub const fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    fn fail(&mut self, kind: DecodeErrorKind) -> DecodeError {
+        let error = DecodeError {
+            kind,
+            offset: self.offset,
+        };
+        self.failed = Some(error.clone());
+        error
+    }
+}
+
+fn wide(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}

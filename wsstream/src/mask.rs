@@ -1,0 +1,201 @@
+//! Masking (RFC 6455 §5.3): each payload byte is XORed with the byte of the key at its offset
+//! modulo 4. It keeps a script in a browser from choosing the bytes that an intermediary sees;
+//! it hides nothing.
+
+use std::fmt;
+
+/// Eight key bytes at a time: what the compiler turns into the widest registers there are.
+const WORD: usize = 8;
+
+/// The key as it stands `offset` bytes into the payload.
+fn rotated(key: [u8; 4], offset: u64) -> [u8; 4] {
+    let mut key = key;
+    match offset % 4 {
+        1 => key.rotate_left(1),
+        2 => key.rotate_left(2),
+        3 => key.rotate_left(3),
+        _ => {}
+    }
+    key
+}
+
+fn word(key: [u8; 4]) -> u64 {
+    let [a, b, c, d] = key;
+    u64::from_ne_bytes([a, b, c, d, a, b, c, d])
+}
+
+/// Masks `bytes`, or removes the mask, which is the same; they stand `offset` bytes into the
+/// payload.
+///
+/// ```
+/// let mut bytes = *b"Hello";
+/// wsstream::mask::apply([0x37, 0xfa, 0x21, 0x3d], 0, &mut bytes);
+/// assert_eq!(bytes, [0x7f, 0x9f, 0x4d, 0x51, 0x58]); // RFC 6455 §5.7
+/// ```
+pub fn apply(key: [u8; 4], offset: u64, bytes: &mut [u8]) {
+    let key = rotated(key, offset);
+    let wide = word(key);
+    let (words, rest) = bytes.as_chunks_mut::<WORD>();
+    for piece in words {
+        *piece = (u64::from_ne_bytes(*piece) ^ wide).to_ne_bytes();
+    }
+    for (byte, key) in rest.iter_mut().zip(key.into_iter().cycle()) {
+        *byte ^= key;
+    }
+}
+
+/// The same into another buffer: as many bytes as the shorter of the two has.
+pub fn copy(key: [u8; 4], offset: u64, from: &[u8], to: &mut [u8]) {
+    let key = rotated(key, offset);
+    let wide = word(key);
+    let n = from.len().min(to.len());
+    let (Some(from), Some(to)) = (from.get(..n), to.get_mut(..n)) else {
+        return;
+    };
+    let (from, from_rest) = from.as_chunks::<WORD>();
+    let (to, to_rest) = to.as_chunks_mut::<WORD>();
+    for (from, to) in from.iter().zip(to) {
+        *to = (u64::from_ne_bytes(*from) ^ wide).to_ne_bytes();
+    }
+    let keys = key.into_iter().cycle();
+    for ((from, to), key) in from_rest.iter().zip(to_rest).zip(keys) {
+        *to = from ^ key;
+    }
+}
+
+/// Keys asked of the system at once.
+const KEYS: usize = 64;
+
+/// Where a client's masking keys come from. They must be unpredictable (RFC 6455 §5.3, §10.3).
+pub struct MaskKeys {
+    source: Source,
+}
+
+enum Source {
+    /// The system's generator, 64 keys a call; each is used once.
+    System {
+        keys: Box<[[u8; 4]; KEYS]>,
+        left: usize,
+    },
+    Counter(u32),
+}
+
+/// The system gives no random bytes. Nothing is sent then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NoEntropy;
+
+impl fmt::Display for NoEntropy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the system gives no random bytes for masking keys")
+    }
+}
+
+impl std::error::Error for NoEntropy {}
+
+impl fmt::Debug for MaskKeys {
+    /// Never the keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MaskKeys").finish_non_exhaustive()
+    }
+}
+
+impl MaskKeys {
+    /// From the system's cryptographic generator.
+    #[must_use]
+    pub fn system() -> Self {
+        Self {
+            source: Source::System {
+                keys: Box::new([[0; 4]; KEYS]),
+                left: 0,
+            },
+        }
+    }
+
+    /// The same keys each time, for tests, simulators and transcripts. Not for a client whose
+    /// payload others choose.
+    #[must_use]
+    pub fn predictable(seed: u32) -> Self {
+        Self {
+            source: Source::Counter(seed),
+        }
+    }
+
+    /// One key, never seen before.
+    ///
+    /// # Errors
+    /// The system has none.
+    pub fn next_key(&mut self) -> Result<[u8; 4], NoEntropy> {
+        match &mut self.source {
+            Source::Counter(n) => {
+                // Knuth's multiplier: consecutive keys differ in all bytes.
+                *n = n.wrapping_add(1);
+                Ok(n.wrapping_mul(0x9E37_79B1).to_be_bytes())
+            }
+            Source::System { keys, left } => {
+                if *left == 0 {
+                    getrandom::fill(keys.as_flattened_mut()).map_err(|_| NoEntropy)?;
+                    *left = KEYS;
+                }
+                *left = left.saturating_sub(1);
+                keys.get_mut(*left).map(std::mem::take).ok_or(NoEntropy)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plainly(key: [u8; 4], offset: u64, bytes: &[u8]) -> Vec<u8> {
+        let skip = usize::try_from(offset % 4).unwrap();
+        let keys = key.into_iter().cycle().skip(skip);
+        bytes.iter().zip(keys).map(|(b, k)| b ^ k).collect()
+    }
+
+    #[test]
+    fn as_one_byte_at_a_time_at_every_offset_length_and_alignment() {
+        let source: Vec<u8> = (0..=255).cycle().step_by(7).take(300).collect();
+        let key = [0x37, 0xfa, 0x21, 0x3d];
+        for offset in [0, 1, 2, 3, 4, 5, u64::MAX] {
+            for start in 0..9 {
+                for length in (0..67).chain([255, 290]) {
+                    let plain = &source[start..start + length];
+                    let expected = plainly(key, offset, plain);
+                    let mut here = source.clone();
+                    apply(key, offset, &mut here[start..start + length]);
+                    assert_eq!(&here[start..start + length], expected);
+                    assert_eq!(&here[..start], &source[..start]);
+                    assert_eq!(&here[start + length..], &source[start + length..]);
+                    let mut there = vec![0; length];
+                    copy(key, offset, plain, &mut there);
+                    assert_eq!(there, expected);
+                    apply(key, offset, &mut there);
+                    assert_eq!(there, plain);
+                }
+            }
+        }
+    }
+
+    /// T32: 2^20 keys of 32 bits have 128 pairs in common by chance, with a deviation of 11.
+    #[test]
+    fn keys_repeat_as_chance_has_it() {
+        let mut keys = MaskKeys::system();
+        let mut all: Vec<[u8; 4]> = (0..1 << 20).map(|_| keys.next_key().unwrap()).collect();
+        all.sort_unstable();
+        let repeats = all.windows(2).filter(|w| w[0] == w[1]).count();
+        assert!((64..=256).contains(&repeats), "{repeats}");
+    }
+
+    #[test]
+    fn predictable_keys_are() {
+        let take = |seed| {
+            let mut keys = MaskKeys::predictable(seed);
+            [keys.next_key().unwrap(), keys.next_key().unwrap()]
+        };
+        assert_eq!(take(7), take(7));
+        assert_ne!(take(7)[0], take(7)[1]);
+        assert_ne!(take(7), take(8));
+    }
+}

@@ -1,0 +1,121 @@
+//! SPDY inside a WebSocket (KEP-4006, PROTOCOL.md 5.2 to 5.4): a byte stream in binary messages
+//! whose boundaries mean nothing.
+
+use crate::close::{CloseCode, CloseFrame};
+use crate::config::Config;
+use crate::conn::{Connection, Event, Kind};
+use crate::error::{ConfigError, ConnectionError, DecodeErrorKind, SendError};
+use crate::outgoing::Outgoing;
+use bytes::{Buf, Bytes, BytesMut};
+use std::time::Instant;
+
+/// What came through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(
+    clippy::exhaustive_enums,
+    reason = "a byte stream has bytes and an end"
+)]
+pub enum Read {
+    /// Bytes, never none.
+    Bytes(Bytes),
+    /// Close 1000: the stream's orderly end.
+    End,
+}
+
+/// One end of a tunnel. Nothing is buffered: what of a message has come is handed on.
+#[derive(Debug)]
+pub struct Tunnel {
+    conn: Connection,
+}
+
+impl Tunnel {
+    /// Over a connection whose opening handshake is done; [`Config::stream`] is made for it.
+    ///
+    /// # Errors
+    /// A limit is out of its range.
+    pub fn new(config: Config) -> Result<Self, ConfigError> {
+        Ok(Self {
+            conn: Connection::new(config)?,
+        })
+    }
+
+    /// The next bytes from the front of `input`, or `None` if more of it is needed. Pings are
+    /// answered on the way.
+    ///
+    /// # Errors
+    /// The peer broke the protocol, sent text, or closed with anything but 1000: the stream is
+    /// cut, and this is no end of file.
+    pub fn poll_read(
+        &mut self,
+        now: Instant,
+        input: &mut BytesMut,
+    ) -> Result<Option<Read>, ConnectionError> {
+        loop {
+            match self.conn.poll_event(now, input)? {
+                None => return Ok(None),
+                Some(Event::Message {
+                    kind: Kind::Text, ..
+                }) => return Err(self.conn.refuse(DecodeErrorKind::MessageType)),
+                Some(Event::Message { payload, .. }) if payload.is_empty() => {}
+                Some(Event::Message { payload, .. }) => return Ok(Some(Read::Bytes(payload))),
+                Some(Event::Ping(_) | Event::Pong(_)) => {}
+                Some(Event::Closed(frame)) if frame.code == Some(CloseCode::NORMAL) => {
+                    return Ok(Some(Read::End));
+                }
+                Some(Event::Closed(frame)) => return Err(self.conn.closed_abnormally(frame)),
+            }
+        }
+    }
+
+    /// Queues at most `n` bytes of `from` as one message: many small writes become one.
+    ///
+    /// # Errors
+    /// See [`SendError`]; `from` is untouched.
+    pub fn write(&mut self, from: &mut impl Buf, n: usize) -> Result<(), SendError> {
+        if n == 0 || !from.has_remaining() {
+            return Ok(());
+        }
+        self.conn.send_from(from, n)
+    }
+
+    /// Ends the stream in order: Close 1000 behind what waits.
+    ///
+    /// # Errors
+    /// There is no masking key.
+    pub fn finish(&mut self) -> Result<(), SendError> {
+        self.conn.close(&CloseFrame::new(CloseCode::NORMAL))
+    }
+
+    /// Ends it with another code.
+    ///
+    /// # Errors
+    /// There is no masking key.
+    pub fn abort(&mut self, frame: &CloseFrame) -> Result<(), SendError> {
+        self.conn.close(frame)
+    }
+
+    /// The transport ended. `Ok` if the peer had said Close 1000.
+    ///
+    /// # Errors
+    /// It had not: bytes may be missing.
+    pub fn end_of_input(&mut self, input: &[u8]) -> Result<(), ConnectionError> {
+        self.conn.end_of_input(input)
+    }
+
+    /// Bytes to be written.
+    pub fn outgoing(&mut self) -> &mut Outgoing {
+        self.conn.outgoing()
+    }
+
+    /// Whether [`Tunnel::write`] takes something.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.conn.is_writable()
+    }
+
+    /// See [`Connection::is_done`].
+    #[must_use]
+    pub const fn is_done(&self) -> bool {
+        self.conn.is_done()
+    }
+}
