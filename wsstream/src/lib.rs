@@ -46,6 +46,14 @@ mod conn;
 mod decode;
 mod error;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+#[allow(
+    clippy::arithmetic_side_effects,
+    clippy::panic,
+    reason = "a property that does not hold panics"
+)]
+pub mod fuzz;
 mod handshake;
 pub mod mask;
 mod outgoing;
