@@ -85,6 +85,23 @@ impl ForwardError {
     }
 }
 
+/// Carries one accepted local connection over a pair of streams that is there already: one whose
+/// WebSocket was opened for it ([`crate::session::channels`]). As [`Forwarder::forward`] in
+/// everything else.
+///
+/// # Errors
+/// See [`ForwardError`].
+///
+/// # Cancel safety
+/// As [`Forwarder::forward`].
+pub async fn carry<S: Socket>(
+    local: S,
+    data: Stream,
+    error: Stream,
+) -> Result<Summary, ForwardError> {
+    Forwarded::new(local, data, error).run().await
+}
+
 /// Opens pairs on a session and carries local connections over them. Clones share the session.
 #[derive(Clone, Debug)]
 pub struct Forwarder {

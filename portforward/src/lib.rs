@@ -41,3 +41,4 @@ pub mod status;
 pub mod tls;
 pub mod transcript;
 pub mod upgrade;
+pub mod websocket;

@@ -1,4 +1,5 @@
-//! Client side of the HTTP/1.1 upgrade to SPDY/3.1 (PROTOCOL.md 2.1, 2.2, 2.4).
+//! Client side of the HTTP/1.1 upgrade, to SPDY/3.1 (PROTOCOL.md 2.1, 2.2, 2.4) or to a WebSocket (4.1,
+//! 5.1, 5.5).
 
 use crate::escape;
 use crate::http1::{
@@ -12,11 +13,16 @@ use bytes::BytesMut;
 use std::fmt;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout_at;
+use wsstream::{AnswerError, Opening};
 
 /// The protocol version spoken on the streams, the only one there is.
 pub const PORT_FORWARD_V1: &str = "portforward.k8s.io";
 /// The `Upgrade` token.
 pub const SPDY_31: &str = "SPDY/3.1";
+/// The subprotocol of SPDY inside a WebSocket.
+pub const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
+/// The subprotocol with a WebSocket for each connection.
+pub const CHANNEL_V4: &str = "v4.channel.k8s.io";
 /// Interim answers (1xx other than 101) that are passed over.
 const INTERIM: usize = 5;
 /// Characters of a refusal that are shown; a body may be 64 KiB long (B22).
@@ -107,6 +113,9 @@ pub enum UpgradeError {
     /// The answer is no head, or does not agree to what was asked.
     #[error("{0}")]
     BadResponse(String),
+    /// A 101 that does not open the WebSocket that was asked for.
+    #[error("unable to upgrade: {0}")]
+    NotWebSocket(AnswerError),
     /// The request must not be sent so: a field that is ours to set, or a value that would break
     /// out of its line.
     #[error("the upgrade request is invalid: {0}")]
@@ -120,6 +129,16 @@ pub enum UpgradeError {
     /// The connection failed.
     #[error("{0}")]
     Io(#[from] std::io::Error),
+}
+
+impl UpgradeError {
+    /// Whether a client that asked for a tunnel is to ask for SPDY instead, on a new connection:
+    /// there was an answer, and it was not the 101 that was asked for. kubectl's rule (PROTOCOL.md
+    /// 5.5).
+    #[must_use]
+    pub const fn allows_fallback(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::NotWebSocket(_))
+    }
 }
 
 impl From<EncodeError> for UpgradeError {
@@ -157,7 +176,40 @@ pub async fn spdy_within<T: AsyncRead + AsyncWrite + Unpin>(
     limits: &HeadLimits,
     body: &BodyLimits,
 ) -> Result<Upgraded<T>, UpgradeError> {
-    negotiate(io, request, limits, body, None).await
+    let (upgraded, _) = negotiate(io, request, &Ask::Spdy, (limits, body), None).await?;
+    Ok(upgraded)
+}
+
+/// Asks for a WebSocket with one of `protocols`, in order of preference, and checks the answer: the
+/// subprotocol that was selected.
+///
+/// # Errors
+/// See [`UpgradeError`]; the connection is closed.
+///
+/// # Cancel safety
+/// As [`spdy()`].
+pub async fn websocket<T: AsyncRead + AsyncWrite + Unpin>(
+    io: T,
+    request: &UpgradeRequest,
+    protocols: &[&str],
+    recorder: Option<&Recorder>,
+) -> Result<(Upgraded<T>, String), UpgradeError> {
+    let opening = Opening::new(protocols).map_err(std::io::Error::other)?;
+    let (head, body) = (HeadLimits::default(), BodyLimits::default());
+    negotiate(
+        io,
+        request,
+        &Ask::WebSocket(opening),
+        (&head, &body),
+        recorder,
+    )
+    .await
+}
+
+/// What is asked for.
+enum Ask {
+    Spdy,
+    WebSocket(Opening),
 }
 
 /// As [`spdy()`], and all of it is recorded: the heads as far as they may be, then the session.
@@ -173,7 +225,8 @@ pub async fn spdy_recorded<T: AsyncRead + AsyncWrite + Unpin>(
     recorder: Recorder,
 ) -> Result<Upgraded<Tap<T>>, UpgradeError> {
     let (head, body) = (HeadLimits::default(), BodyLimits::default());
-    let Upgraded { io, early } = negotiate(io, request, &head, &body, Some(&recorder)).await?;
+    let (Upgraded { io, early }, _) =
+        negotiate(io, request, &Ask::Spdy, (&head, &body), Some(&recorder)).await?;
     Ok(Upgraded {
         io: Tap::client(io, recorder, &early),
         early,
@@ -183,11 +236,11 @@ pub async fn spdy_recorded<T: AsyncRead + AsyncWrite + Unpin>(
 async fn negotiate<T: AsyncRead + AsyncWrite + Unpin>(
     mut io: T,
     request: &UpgradeRequest,
-    limits: &HeadLimits,
-    body: &BodyLimits,
+    ask: &Ask,
+    (limits, body): (&HeadLimits, &BodyLimits),
     recorder: Option<&Recorder>,
-) -> Result<Upgraded<T>, UpgradeError> {
-    let request = request_head(request)?;
+) -> Result<(Upgraded<T>, String), UpgradeError> {
+    let request = request_head(request, ask)?;
     let head = request.encode()?;
     let deadline = limits.deadline();
     let late = || UpgradeError::Timeout(limits.time.as_secs());
@@ -229,8 +282,14 @@ async fn negotiate<T: AsyncRead + AsyncWrite + Unpin>(
         }
     };
     if answer.status == 101 {
-        check_accepted(&answer)?;
-        return Ok(Upgraded { io, early });
+        let selected = match ask {
+            Ask::Spdy => {
+                check_accepted(&answer)?;
+                PORT_FORWARD_V1.to_owned()
+            }
+            Ask::WebSocket(opening) => check_websocket(&answer, opening)?,
+        };
+        return Ok((Upgraded { io, early }, selected));
     }
     if matches!(answer.status, 300..=399) {
         let message = format!("redirects are not followed ({})", answer.status);
@@ -244,19 +303,24 @@ async fn negotiate<T: AsyncRead + AsyncWrite + Unpin>(
     Err(refused(&answer, &body))
 }
 
-/// The request of PROTOCOL.md 2.1.
-fn request_head(request: &UpgradeRequest) -> Result<RequestHead, UpgradeError> {
-    const OURS: [&str; 6] = [
+/// The request of PROTOCOL.md 2.1, or of 4.1 and 5.1.
+fn request_head(request: &UpgradeRequest, ask: &Ask) -> Result<RequestHead, UpgradeError> {
+    const OURS: [&str; 9] = [
         "host",
         "connection",
         "upgrade",
         "content-length",
         "transfer-encoding",
         "x-stream-protocol-version",
+        "sec-websocket-version",
+        "sec-websocket-key",
+        "sec-websocket-protocol",
     ];
     let mut fields = Fields::new();
     fields.push("Host", request.host.clone())?;
-    fields.push_static("Content-Length", "0");
+    if matches!(ask, Ask::Spdy) {
+        fields.push_static("Content-Length", "0");
+    }
     for (name, value) in &request.fields {
         if OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
             return Err(UpgradeError::BadRequest(format!(
@@ -265,10 +329,32 @@ fn request_head(request: &UpgradeRequest) -> Result<RequestHead, UpgradeError> {
         }
         fields.push(name, value.clone())?;
     }
-    fields.push_static("Connection", "Upgrade");
-    fields.push_static("Upgrade", SPDY_31);
-    fields.push_static("X-Stream-Protocol-Version", PORT_FORWARD_V1);
-    Ok(RequestHead::new("POST", request.path.clone(), fields))
+    let opening = match ask {
+        Ask::Spdy => {
+            fields.push_static("Connection", "Upgrade");
+            fields.push_static("Upgrade", SPDY_31);
+            fields.push_static("X-Stream-Protocol-Version", PORT_FORWARD_V1);
+            return Ok(RequestHead::new("POST", request.path.clone(), fields));
+        }
+        Ask::WebSocket(opening) => opening,
+    };
+    for (name, value) in opening.fields() {
+        fields.push(name, value)?;
+    }
+    Ok(RequestHead::new("GET", request.path.clone(), fields))
+}
+
+fn check_websocket(answer: &ResponseHead, opening: &Opening) -> Result<String, UpgradeError> {
+    let fields: Vec<wsstream::Field<'_>> = answer
+        .fields
+        .iter()
+        .map(|field| (field.name(), &field.value()[..]))
+        .collect();
+    let http11 = answer.version == Version::Http11;
+    let selected = opening.check(answer.status, http11, &fields);
+    Ok(selected
+        .map_err(UpgradeError::NotWebSocket)?
+        .unwrap_or_default())
 }
 
 /// A 101 must agree to what was asked, in every part.

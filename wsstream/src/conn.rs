@@ -4,7 +4,7 @@ use crate::close::CloseFrame;
 use crate::config::{Config, Limits};
 use crate::decode::{Data, Decoder, Frame};
 use crate::error::{ConfigError, ConnectionError, DecodeErrorKind, SendError};
-use crate::frame::{Head, MAX_CONTROL, Opcode, Role};
+use crate::frame::{Head, MAX_CONTROL, MAX_HEAD, Opcode, Role};
 use crate::mask::{self, MaskKeys, NoEntropy};
 use crate::outgoing::Outgoing;
 use crate::utf8::Utf8;
@@ -419,26 +419,31 @@ impl Connection {
         }
         let mask = self.key()?;
         let n = n.min(from.remaining());
-        let mut own = BytesMut::with_capacity(n);
-        while own.len() < n {
-            let left = n.saturating_sub(own.len());
-            let piece = from.chunk();
-            let piece = piece.get(..left).unwrap_or(piece);
-            let at = own.len();
-            own.extend_from_slice(piece);
-            if let (Some(key), Some(place)) = (mask, own.get_mut(at..)) {
-                mask::apply(key, u64::try_from(at).unwrap_or(0), place);
-            }
-            let taken = piece.len();
-            from.advance(taken);
-        }
         let head = Head {
             fin: true,
             opcode: Opcode::Binary,
             mask,
             length: u64::try_from(n).unwrap_or(u64::MAX),
         };
-        self.outgoing.push_data(&head, None, own.freeze());
+        let (bytes, head_len) = head.encode();
+        // Head and payload in one piece: one TLS record, one write.
+        let mut own = BytesMut::with_capacity(n.saturating_add(MAX_HEAD));
+        own.extend_from_slice(bytes.get(..head_len).unwrap_or_default());
+        let whole = n.saturating_add(head_len);
+        while own.len() < whole {
+            let left = whole.saturating_sub(own.len());
+            let piece = from.chunk();
+            let piece = piece.get(..left).unwrap_or(piece);
+            let at = own.len();
+            own.extend_from_slice(piece);
+            if let (Some(key), Some(place)) = (mask, own.get_mut(at..)) {
+                let offset = at.saturating_sub(head_len);
+                mask::apply(key, u64::try_from(offset).unwrap_or(0), place);
+            }
+            let taken = piece.len();
+            from.advance(taken);
+        }
+        self.outgoing.push_whole(own.freeze());
         Ok(())
     }
 

@@ -87,6 +87,18 @@ impl Outgoing {
         self.data.push_back(frame);
     }
 
+    /// A frame whose head is in `bytes` already.
+    pub(crate) fn push_whole(&mut self, bytes: Bytes) {
+        self.len = self.len.saturating_add(bytes.len());
+        self.data.push_back(Frame {
+            head: [0; MAX_HEAD + 1],
+            start: 0,
+            end: 0,
+            payload: bytes,
+            pong: false,
+        });
+    }
+
     pub(crate) fn push_control(&mut self, head: &Head, payload: Bytes, pong: bool) {
         let frame = Self::frame(head, payload, pong);
         self.len = self.len.saturating_add(frame.len());

@@ -5,6 +5,7 @@
 //! around protocol logic or IO. The driver must be polled (spawned) for anything to move, and
 //! everything ends with it: dropping the driver ends every stream with an error.
 
+pub mod channels;
 mod driver;
 mod events;
 mod life;
@@ -57,6 +58,9 @@ pub enum CloseReason {
     /// The peer broke the protocol.
     #[error("the peer broke the protocol: {0}")]
     Protocol(spdy::ConnectionError),
+    /// The WebSocket ended other than by Close 1000, or its peer broke the channel protocol.
+    #[error("{0}")]
+    WebSocket(wsstream::ConnectionError),
     /// The socket failed.
     #[error("the connection failed: {0}")]
     Transport(String),

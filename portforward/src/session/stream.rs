@@ -28,6 +28,12 @@ pub enum StreamFailure {
     /// The peer takes no bytes on it.
     #[error("stream cannot be written to: the peer opened it one-way")]
     NotWritable,
+    /// This side has ended its direction, which a channel cannot say, and the peer has sent nothing
+    /// for this many seconds.
+    #[error(
+        "the protocol has no half-close, and the pod sent nothing for {0} s after this side had ended"
+    )]
+    NoHalfClose(u64),
     /// It could not be opened.
     #[error("stream not opened: {0}")]
     NotOpened(spdy::OpenError),
@@ -149,6 +155,12 @@ impl Stream {
                 Poll::Pending
             }
         }
+    }
+
+    /// Charged bytes that wait to be read.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        self.cell.lock().received_bytes
     }
 
     /// A taken chunk of `len` bytes has been dealt with.

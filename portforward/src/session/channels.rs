@@ -1,0 +1,628 @@
+//! The streams of a `v4.channel.k8s.io` WebSocket (PROTOCOL.md 4): the same [`Stream`]s as those of a
+//! SPDY session, two for each port of the request.
+//!
+//! One WebSocket is one connection to each of its ports: there is no opening, no reset and no
+//! half-close. What a stream asks for that cannot be said is answered here: FIN is kept to
+//! ourselves, a reset closes the WebSocket once nothing else is on it, and Close 1000 is the FIN of
+//! all streams.
+
+use super::shared::{CHUNK_OVERHEAD, End, Shared, StreamCell, wake_all};
+use super::stream::{Stream, StreamFailure};
+use super::{CloseReason, Config};
+use crate::websocket::poll_write_out;
+use bytes::{Bytes, BytesMut};
+use std::fmt;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::time::{Instant, Sleep, sleep_until};
+use wsstream::{
+    CloseCode, CloseFrame, ConnectionError, Format, PortChannels, PortEvent, PortsError, Role,
+};
+
+/// Rounds per poll before other tasks get a turn.
+const ROUNDS: usize = 16;
+/// Events taken before the rest gets a turn.
+const EVENTS: usize = 64;
+/// Bytes read at a time.
+const READ: usize = 64 << 10;
+/// Messages are made only while less than this waits for the socket.
+const WRITE_AHEAD: usize = 128 << 10;
+/// Bytes of a message. Real servers read whole messages into memory.
+const MESSAGE: usize = 32 << 10;
+/// Payloads shorter than this are copied, so that a few unread bytes do not keep a whole read
+/// buffer alive.
+const COPY_BELOW: usize = 8 << 10;
+/// How often a client looks whether the server is there.
+const PING: Duration = Duration::from_secs(10);
+/// How long a client that has ended its direction waits for a byte of the pod, which cannot know.
+const QUIET: Duration = Duration::from_secs(10);
+/// How long a pod may go on once its client has closed (PROTOCOL.md 4.3, 7.3).
+const AFTER_CLOSE: Duration = Duration::from_secs(1);
+/// How long the peer's last bytes are awaited after ours have left.
+const LINGER: Duration = Duration::from_secs(1);
+/// Error text that a server collects (B23).
+const TEXT: usize = 4 << 10;
+
+/// The two streams of a port.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct PortStreams {
+    /// The port.
+    pub port: u16,
+    /// Bytes both ways.
+    pub data: Stream,
+    /// Failure text, from server to client.
+    pub error: Stream,
+}
+
+/// Moves the bytes of one WebSocket; resolves with the reason of its end. Must be polled: spawn it.
+#[must_use = "nothing moves unless the driver is polled"]
+pub struct ChannelDriver<T> {
+    io: T,
+    role: Role,
+    input: BytesMut,
+    channels: PortChannels,
+    ports: Vec<Port>,
+    shared: Arc<Shared>,
+    config: Config,
+    requests: Vec<Arc<StreamCell>>,
+    timer: Pin<Box<Sleep>>,
+    clock: Clock,
+    eof: bool,
+    phase: Phase,
+}
+
+/// When things happened.
+#[derive(Clone, Copy)]
+struct Clock {
+    inbound: Instant,
+    any: Instant,
+    /// Bytes were sent since something last came: their reader may be what blocks the peer.
+    sent: bool,
+    pinged: Instant,
+    /// The peer has closed.
+    closed: Option<Instant>,
+}
+
+struct Port {
+    data: Arc<StreamCell>,
+    error: Arc<StreamCell>,
+    /// Error text that a server will send with the end of the error stream.
+    text: Vec<u8>,
+    text_sent: bool,
+    /// Nothing more will be sent.
+    over: bool,
+}
+
+enum Phase {
+    Open,
+    /// Close has been queued; it leaves, and the transport is closed.
+    Closing(CloseReason, Instant),
+    /// The peer's last bytes are read, so that closing the socket does not destroy ours.
+    Linger(CloseReason),
+    Done(CloseReason),
+}
+
+impl<T> fmt::Debug for ChannelDriver<T> {
+    /// Never the bytes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChannelDriver")
+            .field("ports", &self.ports.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The client's side of a WebSocket whose request named `ports`; `early` is what was read behind the
+/// answer's head.
+///
+/// # Errors
+/// See [`PortsError`].
+pub fn client<T>(
+    io: T,
+    early: BytesMut,
+    format: Format,
+    ports: &[u16],
+    config: Config,
+) -> Result<(Vec<PortStreams>, ChannelDriver<T>), PortsError> {
+    start(io, early, Role::Client, format, ports, config)
+}
+
+/// The server's side; `early` is what came behind the request's head. Every port is to be connected
+/// to at once.
+///
+/// # Errors
+/// See [`PortsError`].
+pub fn server<T>(
+    io: T,
+    early: BytesMut,
+    format: Format,
+    ports: &[u16],
+    config: Config,
+) -> Result<(Vec<PortStreams>, ChannelDriver<T>), PortsError> {
+    start(io, early, Role::Server, format, ports, config)
+}
+
+fn start<T>(
+    io: T,
+    early: BytesMut,
+    role: Role,
+    format: Format,
+    numbers: &[u16],
+    config: Config,
+) -> Result<(Vec<PortStreams>, ChannelDriver<T>), PortsError> {
+    let channels = PortChannels::new(wsstream::Config::new(role), format, numbers)?;
+    let shared = Arc::new(Shared::new(config.stream_send, config.session_send));
+    let port = |_: &u16| Port {
+        data: Arc::default(),
+        error: Arc::default(),
+        text: Vec::new(),
+        text_sent: false,
+        over: false,
+    };
+    let ports: Vec<Port> = numbers.iter().map(port).collect();
+    let stream = |cell: &Arc<StreamCell>| Stream::new(Arc::clone(cell), Arc::clone(&shared));
+    let streams = ports.iter().zip(numbers).map(|(port, number)| PortStreams {
+        port: *number,
+        data: stream(&port.data),
+        error: stream(&port.error),
+    });
+    let streams = streams.collect();
+    let now = Instant::now();
+    let driver = ChannelDriver {
+        io,
+        role,
+        input: early,
+        channels,
+        ports,
+        shared,
+        config,
+        requests: Vec::new(),
+        timer: Box::pin(sleep_until(now)),
+        clock: Clock {
+            inbound: now,
+            any: now,
+            sent: false,
+            pinged: now,
+            closed: None,
+        },
+        eof: false,
+        phase: Phase::Open,
+    };
+    Ok((streams, driver))
+}
+
+impl<T> ChannelDriver<T> {
+    /// What handles did since the last round.
+    fn handle_requests(&mut self, cx: &Context<'_>) {
+        self.shared.take(&mut self.requests, cx.waker());
+        for cell in self.requests.drain(..) {
+            cell.lock().listed = false;
+        }
+        for index in 0..self.ports.len() {
+            self.attend(index);
+        }
+    }
+
+    /// Sends what a port's streams have, while there is room.
+    fn attend(&mut self, index: usize) {
+        let Some(port) = self.ports.get_mut(index) else {
+            return;
+        };
+        if port.over {
+            return;
+        }
+        let closed = self.clock.closed.is_some();
+        let mut state = port.data.lock();
+        while let Some(mut chunk) = state.sending.pop_front() {
+            let mut taken = 0usize;
+            while !chunk.is_empty() && (closed || self.channels.outgoing().len() < WRITE_AHEAD) {
+                let mut piece = chunk.split_to(chunk.len().min(MESSAGE));
+                let n = piece.len();
+                // After the peer's Close there is nobody to send to.
+                if !closed && self.channels.send(index, &mut piece).is_err() {
+                    state.failure.get_or_insert(StreamFailure::NotWritable);
+                }
+                taken = taken.saturating_add(n);
+            }
+            state.sent |= taken > 0;
+            self.clock.sent |= taken > 0;
+            let overhead = if chunk.is_empty() { CHUNK_OVERHEAD } else { 0 };
+            let charge = taken.saturating_add(overhead).min(state.sending_bytes);
+            state.sending_bytes = state.sending_bytes.saturating_sub(charge);
+            self.shared
+                .sending_bytes
+                .fetch_sub(charge, Ordering::Relaxed);
+            if !chunk.is_empty() {
+                state.sending.push_front(chunk);
+                break;
+            }
+        }
+        let writer = (state.sending_bytes <= self.shared.stream_send / 2)
+            .then(|| state.writer.take())
+            .flatten();
+        let sent = state.sending.is_empty();
+        // FIN cannot be said. For a server the port is over with it; a client waits for the pod.
+        state.fin_sent |= state.fin && sent;
+        let reset = state.reset.is_some();
+        let data_over = reset || state.fin_sent;
+        drop(state);
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+        if self.role == Role::Client {
+            port.over = reset;
+            return;
+        }
+        let error_over = port.collect_text(&self.shared);
+        if sent && !port.text_sent && (error_over || data_over) && !port.text.is_empty() {
+            port.text_sent = true;
+            let text = String::from_utf8_lossy(&port.text).into_owned();
+            if !closed && self.channels.send_error(index, &text).is_err() {
+                port.over = true;
+            }
+        }
+        port.over |= error_over && (data_over || port.text_sent) && (sent || reset);
+    }
+
+    fn on_event(&mut self, event: PortEvent) -> Option<CloseReason> {
+        match event {
+            PortEvent::Ready(index) => {
+                let port = self.ports.get(index)?;
+                for cell in [&port.data, &port.error] {
+                    let mut state = cell.lock();
+                    state.replied = true;
+                    let opener = state.opener.take();
+                    drop(state);
+                    if let Some(opener) = opener {
+                        opener.wake();
+                    }
+                }
+                None
+            }
+            PortEvent::Data(index, bytes) => {
+                let cell = Arc::clone(&self.ports.get(index)?.data);
+                self.deliver(&cell, bytes);
+                None
+            }
+            PortEvent::Error(index, bytes) => {
+                let cell = Arc::clone(&self.ports.get(index)?.error);
+                self.deliver(&cell, bytes);
+                None
+            }
+            PortEvent::Closed(frame) => self.on_closed(frame),
+            _ => None,
+        }
+    }
+
+    /// The peer's Close: from a server the FIN of all streams, if it is 1000; from a client the
+    /// FIN of what it sent.
+    fn on_closed(&mut self, frame: CloseFrame) -> Option<CloseReason> {
+        if self.role == Role::Client && frame.code != Some(CloseCode::NORMAL) {
+            return Some(CloseReason::WebSocket(ConnectionError::Closed(frame)));
+        }
+        for port in &self.ports {
+            for cell in [&port.data, &port.error] {
+                let mut state = cell.lock();
+                state.end.get_or_insert(End::Fin);
+                let reader = state.reader.take();
+                drop(state);
+                if let Some(reader) = reader {
+                    reader.wake();
+                }
+            }
+        }
+        self.clock.closed = Some(Instant::now());
+        (self.role == Role::Client).then_some(CloseReason::Eof)
+    }
+
+    fn deliver(&mut self, cell: &Arc<StreamCell>, bytes: Bytes) {
+        let mut state = cell.lock();
+        if state.reader_gone || state.end.is_some() || bytes.is_empty() {
+            return;
+        }
+        let charge = bytes.len().saturating_add(CHUNK_OVERHEAD);
+        state.received_bytes = state.received_bytes.saturating_add(charge);
+        self.shared
+            .received_bytes
+            .fetch_add(charge, Ordering::Relaxed);
+        state.received.push_back(if bytes.len() < COPY_BELOW {
+            Bytes::copy_from_slice(&bytes)
+        } else {
+            bytes
+        });
+        // Whoever reads makes room, and is to say so.
+        state.pausing = state.received_bytes > self.config.stream_receive;
+        let reader = state.reader.take();
+        drop(state);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    /// Whether nobody holds more than may be held unread.
+    fn may_read(&self) -> bool {
+        let full = |cell: &StreamCell| {
+            let mut state = cell.lock();
+            state.pausing &= state.received_bytes > self.config.stream_receive / 2;
+            state.pausing
+        };
+        !self
+            .ports
+            .iter()
+            .any(|port| full(&port.data) || full(&port.error))
+    }
+
+    /// Every stream is over but for what is unread.
+    fn finish(&mut self, reason: &CloseReason) {
+        let lost = StreamFailure::SessionLost(reason.clone());
+        for port in &self.ports {
+            for cell in [&port.data, &port.error] {
+                let mut state = cell.lock();
+                state.drop_sends(&self.shared);
+                let wakers = match (&state.end, reason) {
+                    // The server's Close is the end of both directions, and no failure.
+                    (Some(End::Fin), CloseReason::Eof) if self.role == Role::Client => {
+                        state.take_wakers()
+                    }
+                    _ => state.fail(&lost),
+                };
+                drop(state);
+                wake_all(wakers);
+            }
+        }
+    }
+
+    /// Queues our Close and ends.
+    fn close(&mut self, reason: CloseReason) {
+        // Without a masking key there is no Close; the transport ends all the same.
+        drop(self.channels.close(&CloseFrame::new(CloseCode::NORMAL)));
+        self.finish(&reason);
+        let now = Instant::now();
+        self.phase = Phase::Closing(reason, now.checked_add(self.config.drain).unwrap_or(now));
+    }
+
+    /// What is due, and when to look again.
+    fn deadlines(&mut self) -> Result<Instant, CloseReason> {
+        let now = Instant::now();
+        let far = now.checked_add(self.config.idle).unwrap_or(now);
+        let after = |since: Instant, time: Duration| since.checked_add(time).unwrap_or(far);
+        let mut next = far;
+        let mut until = |at: Instant| {
+            next = next.min(at);
+            at <= now
+        };
+        if let Some(closed) = self.clock.closed {
+            if until(after(closed, AFTER_CLOSE)) {
+                return Err(CloseReason::Eof);
+            }
+            return Ok(next);
+        }
+        if self.role == Role::Server {
+            if until(after(self.clock.any, self.config.idle)) {
+                return Err(CloseReason::Idle(self.config.idle.as_secs()));
+            }
+            return Ok(next);
+        }
+        if !self.may_read() {
+            // While we do not read, the peer's silence says nothing.
+            self.clock.inbound = now;
+            return Ok(next);
+        }
+        let silence = if self.clock.sent {
+            self.config.dead_after_sending
+        } else {
+            self.config.dead_after
+        };
+        if until(after(self.clock.inbound, silence)) {
+            return Err(CloseReason::Silent(silence.as_secs()));
+        }
+        if until(after(self.clock.pinged.max(self.clock.inbound), PING)) {
+            self.clock.pinged = now;
+            // Sent or not: the next one follows.
+            drop(self.channels.ping(Bytes::new()));
+            until(after(now, PING));
+        }
+        let ended = |port: &Port| port.data.lock().fin_sent;
+        if self.ports.iter().all(ended) && until(after(self.clock.inbound, QUIET)) {
+            let failure = StreamFailure::NoHalfClose(QUIET.as_secs());
+            for port in &self.ports {
+                let wakers = port.data.lock().fail(&failure);
+                wake_all(wakers);
+            }
+            return Err(CloseReason::Local);
+        }
+        Ok(next)
+    }
+}
+
+impl Port {
+    /// Takes what was written to the error stream. Whether that is all.
+    fn collect_text(&mut self, shared: &Shared) -> bool {
+        let mut state = self.error.lock();
+        let chunks = std::mem::take(&mut state.sending);
+        for chunk in chunks {
+            let room = TEXT.saturating_sub(self.text.len());
+            self.text
+                .extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+        }
+        let charge = std::mem::take(&mut state.sending_bytes);
+        shared.sending_bytes.fetch_sub(charge, Ordering::Relaxed);
+        state.fin_sent |= state.fin;
+        let over = state.fin || state.reset.is_some();
+        if over {
+            // There is no answer to it: nobody need wait.
+            state.end.get_or_insert(End::Fin);
+        }
+        let (writer, reader) = (state.writer.take(), state.reader.take());
+        drop(state);
+        for waker in [writer, reader].into_iter().flatten() {
+            waker.wake();
+        }
+        over
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> ChannelDriver<T> {
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        for _ in 0..ROUNDS {
+            self.handle_requests(cx);
+            let all_over = self.ports.iter().all(|port| port.over);
+            if all_over {
+                return Err(CloseReason::Local);
+            }
+            let before = self.channels.outgoing().len();
+            if let Poll::Ready(Err(error)) = self.poll_write(cx) {
+                return Err(CloseReason::Transport(error.to_string()));
+            }
+            let mut progress = before > 0 && self.channels.outgoing().is_empty();
+            progress |= self.may_read() && self.read_some(cx)?;
+            if progress {
+                continue;
+            }
+            let next = self.deadlines()?;
+            if !self.channels.outgoing().is_empty() && before == 0 {
+                continue;
+            }
+            if self.timer.deadline() != next {
+                self.timer.as_mut().reset(next);
+            }
+            if self.timer.as_mut().poll(cx).is_pending() {
+                return Ok(());
+            }
+        }
+        cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    /// Takes events, or reads. `Ok(true)`: there was something.
+    fn read_some(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
+        if self.clock.closed.is_some() || self.eof {
+            return Ok(false);
+        }
+        let now = std::time::Instant::now();
+        for taken in 0..EVENTS {
+            let event = self.channels.poll_event(now, &mut self.input);
+            match event.map_err(CloseReason::WebSocket)? {
+                Some(event) => {
+                    if let Some(reason) = self.on_event(event) {
+                        return Err(reason);
+                    }
+                    if !self.may_read() {
+                        return Ok(true);
+                    }
+                }
+                None if taken > 0 => return Ok(true),
+                None => break,
+            }
+        }
+        if self.input.capacity().saturating_sub(self.input.len()) < READ / 4 {
+            self.input.reserve(READ);
+        }
+        match pin!(self.io.read_buf(&mut self.input)).poll(cx) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(Ok(0)) => {
+                self.eof = true;
+                match self.channels.end_of_input(&self.input) {
+                    Ok(()) => Ok(true),
+                    Err(error) => Err(CloseReason::WebSocket(error)),
+                }
+            }
+            Poll::Ready(Ok(_)) => {
+                self.clock.inbound = Instant::now();
+                self.clock.any = self.clock.inbound;
+                self.clock.sent = false;
+                Ok(true)
+            }
+            Poll::Ready(Err(error)) => Err(CloseReason::Transport(error.to_string())),
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.channels.outgoing().is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        self.clock.any = Instant::now();
+        std::task::ready!(poll_write_out(&mut self.io, self.channels.outgoing(), cx))?;
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        loop {
+            match &self.phase {
+                Phase::Open => return Poll::Pending,
+                Phase::Done(reason) => return Poll::Ready(reason.clone()),
+                Phase::Closing(reason, deadline) => {
+                    let (reason, deadline) = (reason.clone(), *deadline);
+                    if self.timer.deadline() != deadline {
+                        self.timer.as_mut().reset(deadline);
+                    }
+                    if self.timer.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(reason);
+                    }
+                    match self.poll_write(cx) {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(Err(_)) => return Poll::Ready(reason),
+                        Poll::Ready(Ok(())) => {}
+                    }
+                    match Pin::new(&mut self.io).poll_shutdown(cx) {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(Err(_)) => return Poll::Ready(reason),
+                        Poll::Ready(Ok(())) => {}
+                    }
+                    let now = Instant::now();
+                    let linger = now.checked_add(LINGER).unwrap_or(now);
+                    self.timer.as_mut().reset(linger.min(deadline));
+                    self.phase = Phase::Linger(reason);
+                }
+                Phase::Linger(reason) => {
+                    let reason = reason.clone();
+                    if self.timer.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(reason);
+                    }
+                    loop {
+                        self.input.clear();
+                        self.input.reserve(READ);
+                        match pin!(self.io.read_buf(&mut self.input)).poll(cx) {
+                            Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(reason),
+                            Poll::Ready(Ok(_)) => {}
+                            Poll::Pending => return Poll::Pending,
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Future for ChannelDriver<T> {
+    type Output = CloseReason;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        let this = &mut *self;
+        if matches!(this.phase, Phase::Open) {
+            match this.poll_open(cx) {
+                Ok(()) => return Poll::Pending,
+                Err(reason) => this.close(reason),
+            }
+        }
+        let reason = std::task::ready!(this.poll_closing(cx));
+        this.phase = Phase::Done(reason.clone());
+        Poll::Ready(reason)
+    }
+}
+
+impl<T> Drop for ChannelDriver<T> {
+    fn drop(&mut self) {
+        if matches!(self.phase, Phase::Open) {
+            self.finish(&CloseReason::Local);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,291 @@
+//! WebSockets over a socket: what [`wsstream`] leaves to its user.
+
+use bytes::{Buf, BytesMut};
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use wsstream::{Config, ConfigError, ConnectionError, Outgoing, Read, Role, Tunnel};
+
+/// Bytes read at a time.
+const READ: usize = 64 << 10;
+/// Payload bytes of a message: many small writes become one, and none makes a frame behind which
+/// a pong waits long.
+const MESSAGE: usize = 64 << 10;
+/// Writes are refused while this much waits for the socket.
+const WRITE_AHEAD: usize = 128 << 10;
+/// Pieces per vectored write.
+const SLICES: usize = 16;
+
+/// A byte stream inside a WebSocket (PROTOCOL.md 5.2 to 5.4).
+///
+/// A read ends only with Close 1000. Everything else that ends the WebSocket is an error of the kind
+/// [`io::ErrorKind::ConnectionAborted`], with a [`wsstream::ConnectionError`] inside: it must never look
+/// like an end of file. Shutting down sends Close 1000 and closes the transport without waiting for the
+/// peer's, as both real ends do.
+///
+/// Answers to pings are written by reading and by writing. Both halves are to be polled from one
+/// task, since either may wait for the socket to become writable.
+pub struct WsByteStream<T> {
+    io: T,
+    tunnel: Tunnel,
+    input: BytesMut,
+    /// Taken out of the tunnel, not read yet.
+    ready: bytes::Bytes,
+    ended: bool,
+    failed: Option<ConnectionError>,
+    unflushed: bool,
+}
+
+impl<T> fmt::Debug for WsByteStream<T> {
+    /// Never the bytes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WsByteStream")
+            .field("ended", &self.ended)
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> WsByteStream<T> {
+    /// A client's end; `early` is what was read behind the answer's head.
+    ///
+    /// # Errors
+    /// None with the default limits.
+    pub fn client(io: T, early: BytesMut) -> Result<Self, ConfigError> {
+        Self::new(io, early, Config::stream(Role::Client))
+    }
+
+    /// A server's end; `early` is what was read behind the request's head.
+    ///
+    /// # Errors
+    /// None with the default limits.
+    pub fn server(io: T, early: BytesMut) -> Result<Self, ConfigError> {
+        Self::new(io, early, Config::stream(Role::Server))
+    }
+
+    /// With limits and keys of the caller's.
+    ///
+    /// # Errors
+    /// A limit is out of its range.
+    pub fn new(io: T, early: BytesMut, config: Config) -> Result<Self, ConfigError> {
+        Ok(Self {
+            io,
+            tunnel: Tunnel::new(config)?,
+            input: early,
+            ready: bytes::Bytes::new(),
+            ended: false,
+            failed: None,
+            unflushed: false,
+        })
+    }
+
+    /// The transport.
+    pub fn get_ref(&self) -> &T {
+        &self.io
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> WsByteStream<T> {
+    /// Until there is something to read, or the end. Nothing is lost by asking again.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if !self.ready.is_empty() || self.ended {
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(error) = &self.failed {
+                return Poll::Ready(Err(io_error(error.clone())));
+            }
+            let event = self.tunnel.poll_read(Instant::now(), &mut self.input);
+            // A pong or the answer to Close; a socket that is full takes it later.
+            if !self.tunnel.outgoing().is_empty() {
+                drop(self.poll_out(cx));
+            }
+            match event {
+                Ok(Some(Read::Bytes(bytes))) => {
+                    self.ready = bytes;
+                    continue;
+                }
+                Ok(Some(Read::End)) => {
+                    self.ended = true;
+                    continue;
+                }
+                Err(error) => {
+                    self.failed = Some(error);
+                    continue;
+                }
+                Ok(None) => {}
+            }
+            if self.input.capacity().saturating_sub(self.input.len()) < READ / 4 {
+                self.input.reserve(READ);
+            }
+            if ready!(pin!(self.io.read_buf(&mut self.input)).poll(cx))? == 0 {
+                let ended = self.tunnel.end_of_input(&self.input);
+                self.ended = ended.is_ok();
+                self.failed = ended.err();
+            }
+        }
+    }
+
+    /// Writes what waits, without flushing.
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let before = self.tunnel.outgoing().len();
+        let written = poll_write_out(&mut self.io, self.tunnel.outgoing(), cx);
+        self.unflushed |= self.tunnel.outgoing().len() != before;
+        written
+    }
+}
+
+/// Writes until nothing waits.
+pub(crate) fn poll_write_out<T: AsyncWrite + Unpin>(
+    io: &mut T,
+    outgoing: &mut Outgoing,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    while !outgoing.is_empty() {
+        let io = Pin::new(&mut *io);
+        let n = if io.is_write_vectored() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let filled = outgoing.chunks_vectored(&mut slices);
+            io.poll_write_vectored(cx, slices.get(..filled).unwrap_or_default())
+        } else {
+            io.poll_write(cx, outgoing.chunk())
+        };
+        match ready!(n)? {
+            0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            n => outgoing.advance(n),
+        }
+    }
+    Poll::Ready(Ok(()))
+}
+
+/// Never of a kind that is taken for an end of file.
+pub(crate) fn io_error(error: ConnectionError) -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, error)
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for WsByteStream<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(self.poll_ready(cx))?;
+        let n = self.ready.len().min(buf.remaining());
+        buf.put_slice(&self.ready.split_to(n));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WsByteStream<T> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        if this.tunnel.outgoing().len() >= WRITE_AHEAD {
+            ready!(this.poll_out(cx))?;
+        }
+        let mut source = Slices::new(bufs);
+        let n = source.remaining().min(MESSAGE);
+        if n == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        if let Err(error) = this.tunnel.write(&mut source, n) {
+            let error = match &this.failed {
+                Some(failed) => io_error(failed.clone()),
+                None => io::Error::new(io::ErrorKind::BrokenPipe, error),
+            };
+            return Poll::Ready(Err(error));
+        }
+        // What the socket does not take now, flushing or the next write carries on with.
+        if let Poll::Ready(Err(error)) = this.poll_out(cx) {
+            return Poll::Ready(Err(error));
+        }
+        Poll::Ready(Ok(n))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_out(cx))?;
+        if self.unflushed {
+            ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.tunnel.finish().map_err(io::Error::other)?;
+        ready!(self.as_mut().poll_flush(cx))?;
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// Slices of a vectored write as one buffer.
+struct Slices<'a> {
+    slices: &'a [IoSlice<'a>],
+    /// Taken of the first.
+    taken: usize,
+}
+
+impl<'a> Slices<'a> {
+    fn new(slices: &'a [IoSlice<'a>]) -> Self {
+        let mut this = Self { slices, taken: 0 };
+        this.skip_empty();
+        this
+    }
+
+    fn skip_empty(&mut self) {
+        while let Some((first, rest)) = self.slices.split_first()
+            && first.len() <= self.taken
+        {
+            self.taken = self.taken.saturating_sub(first.len());
+            self.slices = rest;
+        }
+    }
+}
+
+impl Buf for Slices<'_> {
+    fn remaining(&self) -> usize {
+        let all: usize = self.slices.iter().map(|slice| slice.len()).sum();
+        all.saturating_sub(self.taken)
+    }
+
+    fn chunk(&self) -> &[u8] {
+        let first = self.slices.first().map_or(&[][..], |slice| slice);
+        first.get(self.taken..).unwrap_or_default()
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.taken = self.taken.saturating_add(n);
+        self.skip_empty();
+    }
+}
+
+#[cfg(feature = "gateway")]
+impl<T: crate::gateway::Leg> crate::gateway::Leg for WsByteStream<T> {
+    fn reset_on_drop(&self, reset: bool) {
+        self.io.reset_on_drop(reset);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+use super::*;
+use crate::session::{self, Config};
+use crate::upgrade;
+use spdy::HeaderBlock;
+use std::time::Duration;
+use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::timeout;
+use wsstream::{CloseCode, CloseFrame, Connection, Event, Kind};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn pair(room: usize) -> (WsByteStream<DuplexStream>, WsByteStream<DuplexStream>) {
+    let (a, b) = duplex(room);
+    (
+        WsByteStream::client(a, BytesMut::new()).unwrap(),
+        WsByteStream::server(b, BytesMut::new()).unwrap(),
+    )
+}
+
+#[tokio::test]
+async fn bytes_both_ways_through_a_narrow_pipe() {
+    let (mut a, mut b) = pair(777);
+    let sent: Vec<u8> = (0..=250).cycle().take(300_000).collect();
+    let echo = async {
+        let (mut read, mut write) = tokio::io::split(&mut b);
+        tokio::io::copy(&mut read, &mut write).await.unwrap();
+        write.shutdown().await.unwrap();
+    };
+    let talk = async {
+        let (mut read, mut write) = tokio::io::split(&mut a);
+        let up = async {
+            write.write_all(&sent).await.unwrap();
+            write.flush().await.unwrap();
+        };
+        let mut got = vec![0; sent.len()];
+        let (_, read_all) = tokio::join!(up, read.read_exact(&mut got));
+        read_all.unwrap();
+        assert!(got == sent);
+        write.shutdown().await.unwrap();
+        assert_eq!(
+            read.read(&mut [0; 9]).await.unwrap(),
+            0,
+            "Close 1000 is the end"
+        );
+    };
+    timeout(PATIENCE, async { tokio::join!(echo, talk) })
+        .await
+        .unwrap();
+}
+
+/// Everything but Close 1000 is an error, and none that looks like an end of file.
+#[tokio::test]
+async fn what_cuts_the_stream_is_an_error() {
+    enum How {
+        Eof,
+        Inside,
+        Close(Option<u16>),
+        Text,
+        Garbage,
+    }
+    for how in [
+        How::Eof,
+        How::Inside,
+        How::Close(None),
+        How::Close(Some(1001)),
+        How::Close(Some(1011)),
+        How::Text,
+        How::Garbage,
+    ] {
+        let (a, mut raw) = duplex(1 << 16);
+        let mut client = WsByteStream::client(a, BytesMut::new()).unwrap();
+        let mut peer = Connection::new(wsstream::Config::stream(Role::Server)).unwrap();
+        peer.send(Kind::Binary, &mut "before".into(), true).unwrap();
+        match how {
+            How::Close(code) => {
+                let code = code.and_then(CloseCode::new);
+                peer.close(&code.map_or_else(CloseFrame::default, CloseFrame::new))
+                    .unwrap();
+            }
+            How::Text => peer.send(Kind::Text, &mut "text".into(), true).unwrap(),
+            _ => {}
+        }
+        let n = peer.outgoing().remaining();
+        let mut bytes = peer.outgoing().copy_to_bytes(n).to_vec();
+        match how {
+            How::Inside => bytes.extend([0x82, 5, b'x']),
+            How::Garbage => bytes.extend([0xFF; 4]),
+            _ => {}
+        }
+        raw.write_all(&bytes).await.unwrap();
+        raw.shutdown().await.unwrap();
+        let mut got = Vec::new();
+        let error = client.read_to_end(&mut got).await.unwrap_err();
+        assert!(got.starts_with(b"before"), "what came before is read first");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+        let inner = error.get_ref().unwrap().downcast_ref::<ConnectionError>();
+        assert!(inner.is_some(), "{error}");
+        let again = client.read(&mut [0; 1]).await.unwrap_err();
+        assert_eq!(again.to_string(), error.to_string());
+    }
+}
+
+#[tokio::test]
+async fn pings_are_answered_while_reading_and_what_waits_is_bounded() {
+    let (a, mut raw) = duplex(64);
+    let mut client = WsByteStream::client(a, BytesMut::new()).unwrap();
+    raw.write_all(&[0x89, 1, b'p', 0x82, 1, b'd'])
+        .await
+        .unwrap();
+    let mut byte = [0];
+    client.read_exact(&mut byte).await.unwrap();
+    assert_eq!(byte, *b"d");
+    let mut pong = [0; 7];
+    raw.read_exact(&mut pong).await.unwrap();
+    assert_eq!(pong[..2], [0x8A, 0x81]);
+    // Nobody reads: at most the bound and one message are taken.
+    let mut taken = 0;
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    while let Poll::Ready(n) = Pin::new(&mut client).poll_write(&mut cx, &[0; 1 << 20]) {
+        taken += n.unwrap();
+    }
+    assert!(taken <= WRITE_AHEAD + MESSAGE, "{taken}");
+}
+
+/// The pair of a forwarded connection leaves as one message.
+#[tokio::test]
+async fn a_spdy_session_runs_inside() {
+    let (a, b) = duplex(1 << 16);
+    let client = WsByteStream::client(a, BytesMut::new()).unwrap();
+    let (session, driver) = session::client(client, BytesMut::new(), Config::default()).unwrap();
+    let driver = tokio::spawn(driver);
+    let mut headers = HeaderBlock::new();
+    headers.push("streamtype", "data");
+    let _one = session.open(headers.clone()).unwrap();
+    let _two = session.open(headers).unwrap();
+    let mut raw = BytesMut::new();
+    let mut b = b;
+    let mut peer = Connection::new(wsstream::Config::stream(Role::Server)).unwrap();
+    let mut messages = 0;
+    let mut streams = 0;
+    while streams < 2 {
+        b.read_buf(&mut raw).await.unwrap();
+        while let Some(event) = peer.poll_event(Instant::now(), &mut raw).unwrap() {
+            let Event::Message {
+                begins, payload, ..
+            } = event
+            else {
+                continue;
+            };
+            messages += usize::from(begins);
+            streams += payload.windows(4).filter(|w| *w == [0x80, 3, 0, 1]).count();
+        }
+    }
+    assert_eq!(messages, 1, "two SYN_STREAMs, one message");
+    session.close();
+    drop(b);
+    timeout(PATIENCE, driver).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn the_request_and_its_answers() {
+    let ask = |answer: String| async move {
+        let (near, mut far) = duplex(1 << 16);
+        let request = upgrade::UpgradeRequest::new("/p?ports=80", "h");
+        let client = tokio::spawn(async move {
+            let protocols = [upgrade::TUNNEL];
+            upgrade::websocket(near, &request, &protocols, None)
+                .await
+                .map(|(up, p)| (up.early, p))
+        });
+        let mut head = vec![0; 4096];
+        let n = far.read(&mut head).await.unwrap();
+        let head = String::from_utf8_lossy(&head[..n]).into_owned();
+        assert!(head.starts_with("GET /p?ports=80 HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"), "{head}");
+        assert!(
+            head.contains("Sec-WebSocket-Protocol: SPDY/3.1+portforward.k8s.io\r\n"),
+            "{head}"
+        );
+        assert!(
+            !head.contains("Content-Length") && !head.contains("X-Stream"),
+            "{head}"
+        );
+        let key = head
+            .split("Sec-WebSocket-Key: ")
+            .nth(1)
+            .unwrap()
+            .split('\r')
+            .next()
+            .unwrap();
+        let accept = wsstream::accept_key(key).unwrap();
+        far.write_all(answer.replace("ACCEPT", &accept).as_bytes())
+            .await
+            .unwrap();
+        far.shutdown().await.unwrap();
+        client.await.unwrap()
+    };
+    let good = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                Sec-WebSocket-Accept: ACCEPT\r\nSec-WebSocket-Protocol: SPDY/3.1+portforward.k8s.io\r\n\r\nearly";
+    let (early, selected) = ask(good.to_owned()).await.unwrap();
+    assert_eq!(
+        (&early[..], selected.as_str()),
+        (&b"early"[..], upgrade::TUNNEL)
+    );
+    // PROTOCOL.md 5.5: every answer that is not the 101 asked for, and nothing else.
+    let table = [
+        (good.replace("ACCEPT", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), true),
+        (good.replace("Sec-WebSocket-Protocol", "X-Other"), true),
+        (
+            good.replace(
+                "Protocol: SPDY/3.1+portforward.k8s.io",
+                "Protocol: v4.channel.k8s.io",
+            ),
+            true,
+        ),
+        (
+            good.replace("Upgrade: websocket", "Upgrade: SPDY/3.1"),
+            true,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            true,
+        ),
+        (
+            "HTTP/1.1 301 Moved\r\nLocation: /\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            true,
+        ),
+        (
+            "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            true,
+        ),
+        (
+            "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            true,
+        ),
+        (
+            "HTTP/1.1 503 Unavailable\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            true,
+        ),
+        (String::new(), false),
+        ("SSH-2.0-x\r\n\r\n".to_owned(), false),
+    ];
+    for (answer, fallback) in table {
+        let error = ask(answer.clone()).await.unwrap_err();
+        assert_eq!(error.allows_fallback(), fallback, "{answer}: {error}");
+    }
+}
