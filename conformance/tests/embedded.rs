@@ -320,14 +320,9 @@ fn usage() -> anyhow::Result<()> {
         ("--no-such-flag pod/web 80", 2, "--no-such-flag"),
         ("--embedded --protocol smoke pod/web :80", 2, "smoke"),
         (
-            "--embedded --protocol tunnel pod/web :80",
+            "--embedded --protocol channel --record x pod/web :80",
             2,
-            "not available yet",
-        ),
-        (
-            "--embedded --protocol channel pod/web :80",
-            2,
-            "not available yet",
+            "--protocol channel has none",
         ),
         (
             "--embedded --pod-running-timeout=0s pod/web :80",

@@ -5,5 +5,6 @@ pub(crate) mod admit;
 pub(crate) mod answer;
 pub(crate) mod listen;
 pub(crate) mod negotiate;
+pub(crate) mod websocket;
 
 pub use admit::AcceptLimits;

@@ -11,6 +11,7 @@ use crate::status::Status;
 use crate::transcript::{Direction, Head};
 use bytes::BytesMut;
 use std::fmt;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout_at;
 use wsstream::{AnswerError, Opening};
@@ -25,6 +26,8 @@ pub const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
 pub const CHANNEL_V4: &str = "v4.channel.k8s.io";
 /// Interim answers (1xx other than 101) that are passed over.
 const INTERIM: usize = 5;
+/// Time for the body of an answer that is no WebSocket.
+const FIRST_BODY: Duration = Duration::from_secs(3);
 /// Characters of a refusal that are shown; a body may be 64 KiB long (B22).
 const SHOWN: usize = 4096;
 
@@ -195,7 +198,9 @@ pub async fn websocket<T: AsyncRead + AsyncWrite + Unpin>(
     recorder: Option<&Recorder>,
 ) -> Result<(Upgraded<T>, String), UpgradeError> {
     let opening = Opening::new(protocols).map_err(std::io::Error::other)?;
-    let (head, body) = (HeadLimits::default(), BodyLimits::default());
+    let (head, mut body) = (HeadLimits::default(), BodyLimits::default());
+    // Another attempt may follow, and will hear the same.
+    body.time = FIRST_BODY;
     negotiate(
         io,
         request,
@@ -305,24 +310,23 @@ async fn negotiate<T: AsyncRead + AsyncWrite + Unpin>(
 
 /// The request of PROTOCOL.md 2.1, or of 4.1 and 5.1.
 fn request_head(request: &UpgradeRequest, ask: &Ask) -> Result<RequestHead, UpgradeError> {
-    const OURS: [&str; 9] = [
+    const OURS: [&str; 6] = [
         "host",
         "connection",
         "upgrade",
         "content-length",
         "transfer-encoding",
         "x-stream-protocol-version",
-        "sec-websocket-version",
-        "sec-websocket-key",
-        "sec-websocket-protocol",
     ];
+    let websocket = matches!(ask, Ask::WebSocket(_));
     let mut fields = Fields::new();
     fields.push("Host", request.host.clone())?;
     if matches!(ask, Ask::Spdy) {
         fields.push_static("Content-Length", "0");
     }
     for (name, value) in &request.fields {
-        if OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
+        let lower = name.to_ascii_lowercase();
+        if OURS.contains(&&*lower) || (websocket && lower.starts_with("sec-websocket-")) {
             return Err(UpgradeError::BadRequest(format!(
                 "field {name} is not the caller's to set"
             )));

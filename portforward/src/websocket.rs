@@ -36,6 +36,8 @@ pub struct WsByteStream<T> {
     ready: bytes::Bytes,
     ended: bool,
     failed: Option<ConnectionError>,
+    /// We have said Close: real peers then close the transport and say nothing.
+    finished: bool,
     unflushed: bool,
 }
 
@@ -78,6 +80,7 @@ impl<T> WsByteStream<T> {
             ready: bytes::Bytes::new(),
             ended: false,
             failed: None,
+            finished: false,
             unflushed: false,
         })
     }
@@ -123,7 +126,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WsByteStream<T> {
             }
             if ready!(pin!(self.io.read_buf(&mut self.input)).poll(cx))? == 0 {
                 let ended = self.tunnel.end_of_input(&self.input);
-                self.ended = ended.is_ok();
+                self.ended = ended.is_ok() || self.finished;
                 self.failed = ended.err();
             }
         }
@@ -234,6 +237,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WsByteStream<T> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.tunnel.finish().map_err(io::Error::other)?;
+        self.finished = true;
         ready!(self.as_mut().poll_flush(cx))?;
         Pin::new(&mut self.io).poll_shutdown(cx)
     }

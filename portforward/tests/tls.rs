@@ -10,7 +10,7 @@
 use bytes::BytesMut;
 use portforward::client::Forwarder;
 use portforward::gateway::{Config, Gateway, Rule, Store, TlsBackend, Users};
-use portforward::node::{self, Dial, Front, FrontConfig, NodeRefusal, PodRef, Pods};
+use portforward::node::{self, Agreed, Dial, Front, FrontConfig, NodeRefusal, PodRef, Pods};
 use portforward::server::AcceptLimits;
 use portforward::session;
 use portforward::tls::{ALPN, ClientAuth, Identity, client_config, server_config};
@@ -108,7 +108,7 @@ struct Path {
 impl Path {
     async fn new<F, Fut>(session: F) -> Self
     where
-        F: Fn(ServerTls<TcpStream>, BytesMut, PodRef) -> Fut + Clone + Send + Sync + 'static,
+        F: Fn(ServerTls<TcpStream>, BytesMut, Agreed) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
         Self::with_limits(AcceptLimits::default(), session).await
@@ -116,7 +116,7 @@ impl Path {
 
     async fn with_limits<F, Fut>(accept: AcceptLimits, session: F) -> Self
     where
-        F: Fn(ServerTls<TcpStream>, BytesMut, PodRef) -> Fut + Clone + Send + Sync + 'static,
+        F: Fn(ServerTls<TcpStream>, BytesMut, Agreed) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
         let authority = Authority::new();
@@ -192,7 +192,10 @@ async fn a_forward_through_all_three() {
         }
     });
     let dialer: Arc<dyn Dial> = Arc::new(Echo(echo));
-    let path = Path::new(move |io, early, pod| node::serve(io, early, pod, dialer.clone())).await;
+    let path = Path::new(move |io, early, agreed: Agreed| {
+        node::serve(io, early, agreed.pod, dialer.clone())
+    })
+    .await;
     let upgraded = path.upgrade().await.unwrap();
     let (session, driver) =
         session::client(upgraded.io, upgraded.early, session::Config::default()).unwrap();

@@ -191,9 +191,10 @@ impl Offer {
     }
 }
 
-/// Whether a browser's page may have asked: without `Origin` it is no browser; with one it must
-/// be of the host that is asked, or any page on the web could use a browser's credentials.
-fn same_origin(fields: &[Field<'_>]) -> bool {
+/// Whether no foreign page asks (T31): without `Origin` it is no browser; with one it must be of the
+/// host that is asked, or any page on the web could use a browser's credentials.
+#[must_use]
+pub fn same_origin(fields: &[Field<'_>]) -> bool {
     let lines = |name| Lines { fields, name };
     let mut origins = lines("origin").iter();
     let Some(origin) = origins.next() else {

@@ -69,7 +69,7 @@ pub use conn::{Connection, Event, Kind};
 pub use decode::{Data, Decoder, Frame};
 pub use error::{ConfigError, ConnectionError, DecodeError, DecodeErrorKind, SendError};
 pub use frame::{Head, MAX_CONTROL, MAX_HEAD, Opcode, Role};
-pub use handshake::{AnswerError, Field, Offer, Opening, Refusal, Rules, accept_key};
+pub use handshake::{AnswerError, Field, Offer, Opening, Refusal, Rules, accept_key, same_origin};
 pub use mask::{MaskKeys, NoEntropy};
 pub use outgoing::Outgoing;
 pub use ports::{MAX_PORTS, MAX_PORTS_BASE64, PortChannels, PortEvent, PortsError};

@@ -38,6 +38,13 @@ fn upload_bytes(stream: &mut TcpStream, length: u64) -> anyhow::Result<String> {
 /// Port `random`: receives `length` bytes and compares their SHA-256 with that of the bytes that are
 /// due.
 pub fn download(address: SocketAddr, length: u64) -> anyhow::Result<()> {
+    let mut stream = download_and_stay(address, length)?;
+    stream.shutdown(std::net::Shutdown::Write)?;
+    nothing_more(&mut stream)
+}
+
+/// The same bytes, without our end, which a channel cannot pass on.
+pub fn download_and_stay(address: SocketAddr, length: u64) -> anyhow::Result<TcpStream> {
     let mut stream = connect(address)?;
     stream.write_all(&length.to_be_bytes())?;
     let got = each_chunk(length, |received, chunk| {
@@ -51,8 +58,7 @@ pub fn download(address: SocketAddr, length: u64) -> anyhow::Result<()> {
         Ok(())
     })?;
     ensure!(got == wanted, "SHA-256 is {got} instead of {wanted}");
-    stream.shutdown(std::net::Shutdown::Write)?;
-    nothing_more(&mut stream)
+    Ok(stream)
 }
 
 /// Lets `step` fill chunks until `length` bytes are through; returns their SHA-256.

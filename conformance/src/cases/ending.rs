@@ -26,6 +26,17 @@ pub fn early(address: SocketAddr) -> anyhow::Result<()> {
     same(&answer, &Sequence::first(length as u64, length))
 }
 
+/// Port `early` over channels, which have no half-close: the answer comes whole, and then, since the pod
+/// is not told and says no more, a reset instead of an end.
+pub fn early_without_half_close(address: SocketAddr) -> anyhow::Result<()> {
+    let mut stream = connect(address)?;
+    stream.write_all(b"go\n")?;
+    stream.shutdown(Shutdown::Write)?;
+    let came = expect_reset(&mut stream, RESET)?;
+    ensure!(came == 1 << 16, "{came} bytes before the reset");
+    Ok(())
+}
+
 /// Port `late`: half-closes, and the answer comes that long after the pod has seen it.
 pub fn late(address: SocketAddr, after: Duration) -> anyhow::Result<()> {
     let mut stream = connect(address)?;

@@ -11,12 +11,18 @@ use super::{Sequence, connect, nothing_more, read_to_end, same};
 
 /// Port `echo`: messages of several sizes come back, the end follows ours.
 pub fn echo(address: SocketAddr) -> anyhow::Result<()> {
+    let mut stream = echo_and_stay(address)?;
+    stream.shutdown(Shutdown::Write)?;
+    nothing_more(&mut stream)
+}
+
+/// The same messages, without our end, which a channel cannot pass on.
+pub fn echo_and_stay(address: SocketAddr) -> anyhow::Result<TcpStream> {
     let mut stream = connect(address)?;
     for (seed, size) in (1..).zip([1, 2, 100, 4096, 16 * 1024, 32 * 1024 + 1]) {
         echo_on(&mut stream, seed, size).with_context(|| format!("message of {size} bytes"))?;
     }
-    stream.shutdown(Shutdown::Write)?;
-    nothing_more(&mut stream)
+    Ok(stream)
 }
 
 /// One message on an open connection to port `echo`.

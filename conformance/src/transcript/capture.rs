@@ -138,7 +138,13 @@ struct Connection {
 impl Scenario {
     /// Records it with `pf`, which needs a target but no ports, into `file`.
     pub fn record(self, pf: Pf, file: &Path) -> anyhow::Result<Transcript> {
-        let mut words = vec!["--record".into(), file.into()];
+        // Plain SPDY: what a tunnel carries is the same, behind other heads.
+        let mut words = vec![
+            "--protocol".into(),
+            "spdy".into(),
+            "--record".into(),
+            file.into(),
+        ];
         words.push(format!(":{}", self.port).into());
         let (mut process, at) = pf.args(words).forward(1)?;
         let mut stage = Stage {

@@ -1,10 +1,11 @@
 //! Bytes, connections and their ends, through the pod `bare`.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use conformance::{
     cases::{bulk, connect, ending, exchange, many, stuck},
+    cluster::Cluster,
     output::whole_lines,
     say,
 };
@@ -13,18 +14,49 @@ use crate::{on_cluster, pf};
 
 const MIB: u64 = 1 << 20;
 
+/// Every way to the pod.
+const ALL: [&str; 3] = ["tunnel", "spdy", "channel"];
+
+/// Messages there and back; with their end, where the way to the pod has one.
+fn echo_over(how: &str, at: SocketAddr) -> anyhow::Result<()> {
+    match how {
+        "channel" => exchange::echo_and_stay(at).map(drop),
+        _ => exchange::echo(at),
+    }
+}
+
+fn download_over(how: &str, at: SocketAddr, length: u64) -> anyhow::Result<()> {
+    match how {
+        "channel" => bulk::download_and_stay(at, length).map(drop),
+        _ => bulk::download(at, length),
+    }
+}
+
+/// A test for each of several ways to the pod.
+fn over_each(
+    ways: &[&str],
+    test: impl Fn(&Cluster, &str) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    on_cluster(|cluster| {
+        for how in ways {
+            test(cluster, how).with_context(|| format!("--protocol {how}"))?;
+        }
+        Ok(())
+    })
+}
+
 #[test]
 fn echo() -> anyhow::Result<()> {
-    on_cluster(|cluster| {
-        let (_pf, at) = pf(cluster, "pod/bare :7000").forward(1)?;
-        exchange::echo(at[0])
+    over_each(&ALL, |cluster, how| {
+        let (_pf, at) = pf(cluster, &format!("--protocol {how} pod/bare :7000")).forward(1)?;
+        echo_over(how, at[0])
     })
 }
 
 #[test]
 fn http() -> anyhow::Result<()> {
-    on_cluster(|cluster| {
-        let (_pf, at) = pf(cluster, "pod/bare :8080").forward(1)?;
+    over_each(&ALL, |cluster, how| {
+        let (_pf, at) = pf(cluster, &format!("--protocol {how} pod/bare :8080")).forward(1)?;
         let page = exchange::http(at[0])?;
         ensure!(
             page.starts_with("hello from bare "),
@@ -36,27 +68,28 @@ fn http() -> anyhow::Result<()> {
 
 #[test]
 fn upload_of_256_mib() -> anyhow::Result<()> {
-    on_cluster(|cluster| {
-        let (_pf, at) = pf(cluster, "pod/bare :7005").forward(1)?;
+    over_each(&ALL, |cluster, how| {
+        let (_pf, at) = pf(cluster, &format!("--protocol {how} pod/bare :7005")).forward(1)?;
         bulk::upload(at[0], 256 * MIB)
     })
 }
 
 #[test]
 fn download_of_256_mib() -> anyhow::Result<()> {
-    on_cluster(|cluster| {
-        let (_pf, at) = pf(cluster, "pod/bare :7006").forward(1)?;
-        bulk::download(at[0], 256 * MIB)
+    over_each(&ALL, |cluster, how| {
+        let (_pf, at) = pf(cluster, &format!("--protocol {how} pod/bare :7006")).forward(1)?;
+        download_over(how, at[0], 256 * MIB)
     })
 }
 
 #[test]
 fn odd_lengths() -> anyhow::Result<()> {
-    on_cluster(|cluster| {
-        let (_pf, at) = pf(cluster, "pod/bare :7005 :7006").forward(2)?;
+    over_each(&ALL, |cluster, how| {
+        let (_pf, at) =
+            pf(cluster, &format!("--protocol {how} pod/bare :7005 :7006")).forward(2)?;
         for length in [1, 7, 8191, 65_537] {
             bulk::upload(at[0], length).with_context(|| format!("upload of {length}"))?;
-            bulk::download(at[1], length).with_context(|| format!("download of {length}"))?;
+            download_over(how, at[1], length).with_context(|| format!("download of {length}"))?;
         }
         Ok(())
     })
@@ -64,16 +97,16 @@ fn odd_lengths() -> anyhow::Result<()> {
 
 #[test]
 fn two_hundred_connections_at_once() -> anyhow::Result<()> {
-    on_cluster(|cluster| {
-        let (_pf, at) = pf(cluster, "pod/bare :7000").forward(1)?;
+    over_each(&ALL, |cluster, how| {
+        let (_pf, at) = pf(cluster, &format!("--protocol {how} pod/bare :7000")).forward(1)?;
         many::concurrent(at[0], 200)
     })
 }
 
 #[test]
 fn a_thousand_connections_in_a_row() -> anyhow::Result<()> {
-    on_cluster(|cluster| {
-        let (_pf, at) = pf(cluster, "pod/bare :7000").forward(1)?;
+    over_each(&ALL, |cluster, how| {
+        let (_pf, at) = pf(cluster, &format!("--protocol {how} pod/bare :7000")).forward(1)?;
         many::sequential(at[0], 1000)
     })
 }
@@ -81,24 +114,33 @@ fn a_thousand_connections_in_a_row() -> anyhow::Result<()> {
 /// As far as this runtime has it: the answer does not wait for the pod to see our end.
 #[test]
 fn half_close() -> anyhow::Result<()> {
-    on_cluster(|cluster| {
-        let (_pf, at) = pf(cluster, "pod/bare :7007").forward(1)?;
+    over_each(&ALL[..2], |cluster, how| {
+        let (_pf, at) = pf(cluster, &format!("--protocol {how} pod/bare :7007")).forward(1)?;
         (0..5).try_for_each(|_| ending::early(at[0]))
     })
 }
 
 #[test]
+fn a_channel_has_no_half_close() -> anyhow::Result<()> {
+    over_each(&ALL[2..], |cluster, how| {
+        let (_pf, at) = pf(cluster, &format!("--protocol {how} pod/bare :7007")).forward(1)?;
+        ending::early_without_half_close(at[0])
+    })
+}
+
+#[test]
 fn half_close_by_the_pod() -> anyhow::Result<()> {
-    on_cluster(|cluster| {
-        let (_pf, at) = pf(cluster, "pod/bare :7004").forward(1)?;
+    over_each(&ALL, |cluster, how| {
+        let (_pf, at) = pf(cluster, &format!("--protocol {how} pod/bare :7004")).forward(1)?;
         exchange::banner(at[0]).map(drop)
     })
 }
 
 #[test]
 fn refused_port() -> anyhow::Result<()> {
-    on_cluster(|cluster| {
-        let (mut pf, at) = pf(cluster, "pod/bare :7999 :7000").forward(2)?;
+    over_each(&ALL, |cluster, how| {
+        let (mut pf, at) =
+            pf(cluster, &format!("--protocol {how} pod/bare :7999 :7000")).forward(2)?;
         let mut other = connect(at[1])?;
         exchange::echo_on(&mut other, 1, 100).context("before")?;
         for nth in 1..=3 {
@@ -106,7 +148,7 @@ fn refused_port() -> anyhow::Result<()> {
             exchange::echo_on(&mut other, 2, 100).context("the connection opened before")?;
         }
         pf.stderr_says("connection refused", Duration::from_secs(5))?;
-        exchange::echo(at[1]).context("a new connection after")?;
+        echo_over(how, at[1]).context("a new connection after")?;
         pf.still_runs()
     })
 }
@@ -114,25 +156,27 @@ fn refused_port() -> anyhow::Result<()> {
 /// This runtime ends the data stream as if all were well and says otherwise only later.
 #[test]
 fn pod_that_resets() -> anyhow::Result<()> {
-    on_cluster(|cluster| {
-        let (mut pf, at) = pf(cluster, "pod/bare :7003 :7000").forward(2)?;
+    over_each(&ALL, |cluster, how| {
+        let (mut pf, at) =
+            pf(cluster, &format!("--protocol {how} pod/bare :7003 :7000")).forward(2)?;
         let mut other = connect(at[1])?;
         exchange::echo_on(&mut other, 1, 100).context("before")?;
         for nth in 1..=3 {
             ending::is_reset(at[0]).with_context(|| format!("reset connection {nth}"))?;
             exchange::echo_on(&mut other, 2, 100).context("the connection opened before")?;
         }
-        exchange::echo(at[1]).context("a new connection after")?;
+        echo_over(how, at[1]).context("a new connection after")?;
         pf.still_runs()
     })
 }
 
 #[test]
 fn aborted_downloads() -> anyhow::Result<()> {
-    on_cluster(|cluster| {
-        let (mut pf, at) = pf(cluster, "pod/bare :7002 :7000").forward(2)?;
+    over_each(&ALL, |cluster, how| {
+        let (mut pf, at) =
+            pf(cluster, &format!("--protocol {how} pod/bare :7002 :7000")).forward(2)?;
         ending::aborted_downloads(at[0], 30)?;
-        exchange::echo(at[1]).context("after them")?;
+        echo_over(how, at[1]).context("after them")?;
         pf.still_runs()
     })
 }
@@ -141,8 +185,9 @@ fn aborted_downloads() -> anyhow::Result<()> {
 /// may stop its whole connection to the API server.
 #[test]
 fn new_connections_beside_an_unread_download() -> anyhow::Result<()> {
-    on_cluster(|cluster| {
-        let (_pf, at) = pf(cluster, "pod/bare :7002 :7000").forward(2)?;
+    over_each(&ALL, |cluster, how| {
+        let (_pf, at) =
+            pf(cluster, &format!("--protocol {how} pod/bare :7002 :7000")).forward(2)?;
         let download = stuck::unread_download(at[0])?;
         let answered = stuck::count_answered(at[1], 50);
         say(&format!(

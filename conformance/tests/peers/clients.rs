@@ -239,13 +239,16 @@ for_each_client! {
     kubectl = super::KUBECTL;
 }
 
-/// That the WebSocket was tried and refused, and SPDY came after.
+/// That it is a tunnel: the WebSocket was asked for, and nobody fell back to SPDY.
 #[test]
-fn clients_fall_back_from_the_refused_websocket() -> anyhow::Result<()> {
+fn clients_tunnel_and_do_not_fall_back() -> anyhow::Result<()> {
     for client in [CLIENT_GO_FALLBACK, KUBECTL] {
         client.forward(":7000", |Forward { process, at, .. }| {
-            process.stderr_says("fallback to secondary dialer", SOON)?;
-            exchange::echo(at[0])
+            process.stderr_says("Before WebSocket Upgrade Connection", SOON)?;
+            exchange::echo(at[0])?;
+            let said = process.stderr();
+            ensure!(!said.contains("fallback to secondary dialer"), "{said}");
+            Ok(())
         })?;
     }
     Ok(())

@@ -92,7 +92,7 @@ pub(crate) struct Cli {
     #[arg(long)]
     allow_partial: bool,
 
-    /// How to speak to the API server
+    /// How to speak to the API server; auto is spdy if KUBECTL_PORT_FORWARD_WEBSOCKETS is false
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Protocol::Auto)]
     protocol: Protocol,
 
@@ -167,15 +167,27 @@ enum Command {
 
 /// What is spoken on the connection to the API server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Protocol {
-    /// The best there is: SPDY for now
+pub(crate) enum Protocol {
+    /// As kubectl: tunnel, and spdy if the server's answer to it is no WebSocket
     Auto,
-    /// SPDY in a WebSocket (not available yet)
+    /// SPDY in a WebSocket: passes proxies that know no other upgrade
     Tunnel,
-    /// SPDY/3.1
+    /// SPDY/3.1: the least work for both ends
     Spdy,
-    /// One WebSocket for each connection (not available yet)
+    /// v4.channel.k8s.io, one WebSocket for each connection and no half-close: what the pod answers
+    /// only once its input has ended never comes
     Channel,
+}
+
+impl Protocol {
+    /// `KUBECTL_PORT_FORWARD_WEBSOCKETS=false` is heeded as kubectl heeds it.
+    fn or_as_kubectl_is_told(self) -> Self {
+        let told = std::env::var("KUBECTL_PORT_FORWARD_WEBSOCKETS");
+        match self {
+            Self::Auto if told.is_ok_and(|v| v.eq_ignore_ascii_case("false")) => Self::Spdy,
+            chosen => chosen,
+        }
+    }
 }
 
 /// What is to be done.
@@ -247,6 +259,7 @@ pub(crate) struct Request {
     pub(crate) partial: bool,
     pub(crate) embedded: bool,
     pub(crate) record: Option<PathBuf>,
+    pub(crate) protocol: Protocol,
 }
 
 impl Cli {
@@ -307,19 +320,9 @@ impl Cli {
         if let Some(namespace) = &self.namespace {
             check_name("namespace", namespace).map_err(|text| Failure::usage(line(&text)))?;
         }
-        match self.protocol {
-            Protocol::Auto | Protocol::Spdy => {}
-            other @ (Protocol::Tunnel | Protocol::Channel) => {
-                let name = if other == Protocol::Tunnel {
-                    "tunnel"
-                } else {
-                    "channel"
-                };
-                return Err(
-                    Failure::usage(format!("--protocol {name} is not available yet"))
-                        .advise("leave --protocol out, or give --protocol spdy"),
-                );
-            }
+        if self.protocol == Protocol::Channel && self.record.is_some() {
+            let text = "--record records one session, and --protocol channel has none";
+            return Err(Failure::usage(text).advise("give --protocol spdy or tunnel"));
         }
         Ok(Request {
             target,
@@ -336,6 +339,7 @@ impl Cli {
             partial: self.allow_partial,
             embedded: self.embedded,
             record: self.record,
+            protocol: self.protocol.or_as_kubectl_is_told(),
         })
     }
 }
@@ -444,8 +448,8 @@ mod tests {
             error(&["web", "80", "--address", "here"]).starts_with("error: here is not a valid IP")
         );
         assert!(error(&["web", "80", "-n", "../x"]).contains("invalid namespace name"));
-        assert!(error(&["web", "80", "--protocol", "tunnel"]).contains("not available yet"));
-        assert!(error(&["web", "80", "--protocol", "channel"]).contains("not available yet"));
+        let recorded = error(&["web", "80", "--protocol", "channel", "--record", "x"]);
+        assert!(recorded.contains("--protocol channel has none"));
         assert!(error(&["web", "\u{1b}[2J:80"]).contains("\\x1b[2J"));
     }
 

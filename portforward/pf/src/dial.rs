@@ -14,6 +14,7 @@ use rustls::pki_types::ServerName;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::BufReader;
 use tokio::net::TcpStream;
@@ -173,6 +174,27 @@ pub(crate) fn path(config: &Config, namespace: &str, pod: &str) -> String {
     format!("{prefix}/api/v1/namespaces/{namespace}/pods/{pod}/portforward")
 }
 
+/// A service that keeps the fields of a request and answers nothing.
+#[derive(Clone)]
+struct Capture(Arc<Mutex<HeaderMap>>);
+
+impl tower::Service<Request<Body>> for Capture {
+    type Response = Response<Body>;
+    type Error = tower::BoxError;
+    type Future = std::future::Ready<Result<Response<Body>, tower::BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), tower::BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if let Ok(mut seen) = self.0.lock() {
+            *seen = request.headers().clone();
+        }
+        std::future::ready(Ok(Response::new(Body::empty())))
+    }
+}
+
 /// The head fields of authentication and impersonation, as the kube client would send them, and who
 /// we are. Their values are secrets.
 ///
@@ -190,13 +212,7 @@ pub(crate) async fn fields(config: &Config) -> Result<Vec<(String, Vec<u8>)>, Fa
         )
     };
     let seen = Arc::new(Mutex::new(HeaderMap::new()));
-    let sink = Arc::clone(&seen);
-    let capture = tower::service_fn(move |request: Request<Body>| {
-        if let Ok(mut seen) = sink.lock() {
-            *seen = request.headers().clone();
-        }
-        async { Ok::<_, tower::BoxError>(Response::new(Body::empty())) }
-    });
+    let capture = Capture(Arc::clone(&seen));
     let extra = config
         .extra_headers_layer()
         .map_err(|error| api::unusable(&url, &error))?;

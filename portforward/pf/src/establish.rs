@@ -1,21 +1,33 @@
-//! The session with the pod: dial, upgrade, driver.
+//! The way to the pod: dial, upgrade, driver; a session for all connections, or a WebSocket for each.
 
 use crate::api::{self, Action, ApiServer};
+use crate::cli::Protocol;
 use crate::dial::{self, Wire};
 use crate::exit::{Exit, Failure, Hop};
+use crate::output::Output;
+use bytes::BytesMut;
 use kube::Config;
-use portforward::record::Recorder;
+use portforward::record::{Recorder, Tap};
+use portforward::session::channels::{self, PortStreams};
 use portforward::session::{self, CloseReason, Session};
-use portforward::upgrade::{self, UpgradeError, UpgradeRequest, Upgraded};
+use portforward::upgrade::{self, CHANNEL_V4, TUNNEL, UpgradeError, UpgradeRequest, Upgraded};
+use portforward::websocket::WsByteStream;
 use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 
-/// A running session.
-pub(crate) struct Established {
-    pub(crate) session: Session,
-    /// Ends with the connection.
-    pub(crate) driver: JoinHandle<CloseReason>,
+/// How connections get to the pod.
+pub(crate) enum Established {
+    /// All of them share a session.
+    Session {
+        session: Session,
+        /// Ends with the connection.
+        driver: JoinHandle<CloseReason>,
+    },
+    /// Each has a WebSocket of its own.
+    Channels(Arc<Channels>),
 }
 
 /// Upgrades a connection for the pod's ports.
@@ -26,32 +38,131 @@ pub(crate) async fn establish(
     config: &Config,
     api: &ApiServer,
     pod: &str,
+    protocol: Protocol,
     recorder: Option<Recorder>,
+    output: &Output,
 ) -> Result<Established, Failure> {
-    let request = UpgradeRequest {
-        path: dial::path(config, api.namespace(), pod),
-        host: api::host_of(config).to_owned(),
-        fields: dial::fields(config).await?,
+    let place = Place {
+        config: config.clone(),
+        namespace: api.namespace().to_owned(),
+        pod: pod.to_owned(),
     };
-    let result = match dial::connect(config).await? {
-        Wire::Plain(io) => upgrade(io, &request, recorder).await,
-        Wire::Tls(io) => upgrade(io, &request, recorder).await,
+    let spoken = |what: &str| output.trace(1, || format!("session: {what}"));
+    let first = match protocol {
+        Protocol::Channel => {
+            let channels = Channels { place };
+            channels.check().await?;
+            spoken("none: a WebSocket (v4.channel.k8s.io) for each connection");
+            return Ok(Established::Channels(Arc::new(channels)));
+        }
+        Protocol::Spdy => None,
+        Protocol::Tunnel | Protocol::Auto => {
+            match place.upgrade(Way::Tunnel, recorder.clone()).await? {
+                Ok(established) => {
+                    spoken("SPDY/3.1 in a WebSocket");
+                    return Ok(established);
+                }
+                Err(error) if protocol == Protocol::Auto && error.allows_fallback() => Some(error),
+                Err(error) => return Err(place.explain(&error)),
+            }
+        }
     };
-    result.map_err(|error| explain(&error, config, api.namespace(), pod))
+    if let Some(error) = &first {
+        output.trace(1, || {
+            let text = portforward::escape::line(&error.to_string());
+            format!("no WebSocket ({text}): asking for SPDY/3.1")
+        });
+    }
+    match place.upgrade(Way::Spdy, recorder).await? {
+        Ok(established) => {
+            spoken("SPDY/3.1");
+            Ok(established)
+        }
+        Err(error) => {
+            let failure = place.explain(&error);
+            Err(match first {
+                // Most often a server says the same to both.
+                Some(first) if first.to_string() != error.to_string() => {
+                    let text = portforward::escape::line(&first.to_string());
+                    failure.because(format!(
+                        "SPDY was the second try; the first, a WebSocket: {text}"
+                    ))
+                }
+                _ => failure,
+            })
+        }
+    }
+}
+
+/// Which session.
+#[derive(Clone, Copy)]
+enum Way {
+    Spdy,
+    Tunnel,
+}
+
+/// Where it goes.
+struct Place {
+    config: Config,
+    namespace: String,
+    pod: String,
+}
+
+impl Place {
+    async fn request(&self, query: &str) -> Result<UpgradeRequest, Failure> {
+        let path = dial::path(&self.config, &self.namespace, &self.pod);
+        Ok(UpgradeRequest {
+            path: format!("{path}{query}"),
+            host: api::host_of(&self.config).to_owned(),
+            fields: dial::fields(&self.config).await?,
+        })
+    }
+
+    /// On a connection of its own.
+    async fn upgrade(
+        &self,
+        way: Way,
+        recorder: Option<Recorder>,
+    ) -> Result<Result<Established, UpgradeError>, Failure> {
+        let request = self.request("").await?;
+        Ok(match dial::connect(&self.config).await? {
+            Wire::Plain(io) => upgrade(io, &request, way, recorder).await,
+            Wire::Tls(io) => upgrade(io, &request, way, recorder).await,
+        })
+    }
+
+    fn explain(&self, error: &UpgradeError) -> Failure {
+        explain(error, &self.config, &self.namespace, &self.pod)
+    }
 }
 
 async fn upgrade<T>(
     io: T,
     request: &UpgradeRequest,
+    way: Way,
     recorder: Option<Recorder>,
 ) -> Result<Established, UpgradeError>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    Ok(match recorder {
-        None => start(upgrade::spdy(io, request).await?)?,
-        Some(recorder) => start(upgrade::spdy_recorded(io, request, recorder).await?)?,
-    })
+    match (way, recorder) {
+        (Way::Spdy, None) => start(upgrade::spdy(io, request).await?),
+        (Way::Spdy, Some(recorder)) => start(upgrade::spdy_recorded(io, request, recorder).await?),
+        (Way::Tunnel, recorder) => {
+            let upgraded = upgrade::websocket(io, request, &[TUNNEL], recorder.as_ref()).await;
+            let (Upgraded { io, early }, _) = upgraded?;
+            let io = WsByteStream::client(io, early).map_err(io::Error::other)?;
+            let early = BytesMut::new();
+            match recorder {
+                None => start(Upgraded { io, early }),
+                // Inside the WebSocket, where the session is.
+                Some(recorder) => {
+                    let io = Tap::client(io, recorder, &[]);
+                    start(Upgraded { io, early })
+                }
+            }
+        }
+    }
 }
 
 fn start<T>(upgraded: Upgraded<T>) -> Result<Established, UpgradeError>
@@ -61,10 +172,80 @@ where
     let (session, driver) =
         session::client(upgraded.io, upgraded.early, session::Config::default())
             .map_err(io::Error::other)?;
-    Ok(Established {
+    Ok(Established::Session {
         session,
         driver: tokio::spawn(driver),
     })
+}
+
+/// A WebSocket for each connection.
+pub(crate) struct Channels {
+    place: Place,
+}
+
+impl Channels {
+    /// Whether connections will be let through. Asked without a port, a node refuses in its own words,
+    /// and no port of the pod is touched.
+    async fn check(&self) -> Result<(), Failure> {
+        let request = self.place.request("").await?;
+        let answer = match dial::connect(&self.place.config).await? {
+            Wire::Plain(io) => ask(io, &request).await,
+            Wire::Tls(io) => ask(io, &request).await,
+        };
+        match answer {
+            Err(UpgradeError::Refused {
+                status: 400,
+                message,
+                ..
+            }) if message.contains("\"port\"") => Ok(()),
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.place.explain(&error)),
+        }
+    }
+
+    /// The streams of a new connection to a port of the pod.
+    ///
+    /// # Errors
+    /// Exit code 4 if the pod is gone, else as [`establish`].
+    pub(crate) fn open(
+        self: Arc<Self>,
+        port: u16,
+    ) -> Pin<Box<dyn Future<Output = Result<PortStreams, Failure>> + Send>> {
+        Box::pin(async move {
+            let request = self.place.request(&format!("?ports={port}")).await?;
+            let opened = match dial::connect(&self.place.config).await? {
+                Wire::Plain(io) => open(io, &request, port).await,
+                Wire::Tls(io) => open(io, &request, port).await,
+            };
+            opened.map_err(|error| self.place.explain(&error))
+        })
+    }
+}
+
+async fn ask<T: AsyncRead + AsyncWrite + Unpin>(
+    io: T,
+    request: &UpgradeRequest,
+) -> Result<(), UpgradeError> {
+    upgrade::websocket(io, request, &[CHANNEL_V4], None)
+        .await
+        .map(drop)
+}
+
+async fn open<T>(io: T, request: &UpgradeRequest, port: u16) -> Result<PortStreams, UpgradeError>
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let upgraded = upgrade::websocket(io, request, &[CHANNEL_V4], None).await?;
+    let (Upgraded { io, early }, _) = upgraded;
+    let config = session::Config::default();
+    let (mut streams, driver) =
+        channels::client(io, early, wsstream::Format::Binary, &[port], config)
+            .map_err(io::Error::other)?;
+    // Ends with its streams.
+    tokio::spawn(driver);
+    streams
+        .pop()
+        .ok_or_else(|| io::Error::other("a WebSocket without ports").into())
 }
 
 pub(crate) fn explain(

@@ -1,29 +1,48 @@
 //! Accepting local connections and carrying each to the pod.
 
+use crate::establish::Channels;
+use crate::exit::{Exit, Failure};
 use crate::output::Output;
-use portforward::client::{ForwardError, Forwarder};
-use portforward::session::Session;
+use portforward::client::{self, ForwardError, Forwarder, Summary};
+use portforward::socket::Socket as _;
 use std::io;
 use std::num::NonZeroU16;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 
 /// Pause when the system has no descriptor or memory for another connection: it stays in the queue,
 /// and asking at once would spin.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts connections for one session. One per listener; clones share the session.
+/// For connections with WebSockets of their own to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// How connections get to the pod.
+#[derive(Clone)]
+pub(crate) enum Way {
+    /// On a session that they share.
+    Session(Forwarder),
+    /// Each on a WebSocket of its own.
+    Channels(Arc<Channels>),
+}
+
+/// Accepts connections. One per listener; clones share the way to the pod.
 #[derive(Clone)]
 pub(crate) struct Acceptor {
-    forwarder: Forwarder,
+    way: Way,
     output: Output,
+    /// Told when the pod is gone.
+    gone: mpsc::Sender<Failure>,
+    stopped: watch::Receiver<bool>,
     /// Held by all that still run.
     _running: mpsc::Sender<()>,
 }
 
 /// Tells when all acceptors and connections have ended.
-pub(crate) struct Carried(mpsc::Receiver<()>);
+pub(crate) struct Carried(mpsc::Receiver<()>, watch::Sender<bool>);
 
 impl Carried {
     /// # Cancel safety
@@ -32,20 +51,31 @@ impl Carried {
         // Nothing is ever sent: the end comes with the last sender.
         while self.0.recv().await.is_some() {}
     }
+
+    /// Ends connections that have WebSockets of their own.
+    ///
+    /// # Cancel safety
+    /// Yes.
+    pub(crate) async fn stop(&mut self) {
+        self.1.send_replace(true);
+        drop(timeout(GOODBYE, self.all_ended()).await);
+    }
 }
 
 impl Acceptor {
-    pub(crate) fn new(session: Session, output: Output) -> (Self, Carried) {
+    /// The acceptor, what tells when all has ended, and what tells when the pod is gone.
+    pub(crate) fn new(way: Way, output: Output) -> (Self, Carried, mpsc::Receiver<Failure>) {
         let (running, ended) = mpsc::channel(1);
-        let forwarder = Forwarder::new(session);
-        (
-            Self {
-                forwarder,
-                output,
-                _running: running,
-            },
-            Carried(ended),
-        )
+        let (gone, told) = mpsc::channel(1);
+        let (stop, stopped) = watch::channel(false);
+        let acceptor = Self {
+            way,
+            output,
+            gone,
+            stopped,
+            _running: running,
+        };
+        (acceptor, Carried(ended, stop), told)
     }
 
     /// Accepts for ever. Connections outlive this future.
@@ -76,7 +106,14 @@ impl Acceptor {
     async fn carry(self, socket: TcpStream, local: NonZeroU16, remote: NonZeroU16) {
         // Fails only on a broken socket, which shows soon enough.
         drop(socket.set_nodelay(true));
-        match self.forwarder.forward(socket, remote.get()).await {
+        let carried = match &self.way {
+            Way::Session(forwarder) => forwarder.forward(socket, remote.get()).await,
+            Way::Channels(channels) => match self.on_channels(channels, socket, remote).await {
+                Some(carried) => carried,
+                None => return,
+            },
+        };
+        match carried {
             Ok(summary) => self.output.trace(2, || {
                 format!(
                     "{local} -> {remote}: {} bytes out, {} bytes in",
@@ -94,6 +131,43 @@ impl Acceptor {
                 "error: an error occurred forwarding {local} -> {remote}: {}",
                 line(&error)
             )),
+        }
+    }
+}
+
+impl Acceptor {
+    /// `None`: it was not carried, and that has been told.
+    async fn on_channels(
+        &self,
+        channels: &Arc<Channels>,
+        socket: TcpStream,
+        remote: NonZeroU16,
+    ) -> Option<Result<Summary, ForwardError>> {
+        let mut stopped = self.stopped.clone();
+        let carry = async {
+            match Arc::clone(channels).open(remote.get()).await {
+                Ok(streams) => Ok(client::carry(socket, streams.data, streams.error).await),
+                Err(failure) => {
+                    socket.abort().await;
+                    Err(failure)
+                }
+            }
+        };
+        let carried = tokio::select! {
+            carried = carry => carried,
+            _ = stopped.wait_for(|stop| *stop) => return None,
+        };
+        match carried {
+            Ok(carried) => Some(carried),
+            Err(failure) if failure.exit == Exit::Target => {
+                // The first one is told at the end.
+                drop(self.gone.try_send(failure));
+                None
+            }
+            Err(failure) => {
+                self.output.note(failure.to_string());
+                None
+            }
         }
     }
 }

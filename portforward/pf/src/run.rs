@@ -6,7 +6,7 @@ use crate::config;
 use crate::embedded::{self, Embedded};
 use crate::establish::{Established, establish};
 use crate::exit::{Exit, Failure, Hop};
-use crate::forward::{Acceptor, Carried};
+use crate::forward::{Acceptor, Carried, Way};
 use crate::limits;
 use crate::listen::{self, Bound};
 use crate::output::Output;
@@ -14,6 +14,7 @@ use crate::record::Record;
 use crate::reserve::Reservations;
 use crate::resolve::resolve;
 use crate::signals::Signals;
+use portforward::client::Forwarder;
 use portforward::session::{CloseReason, Session};
 use portforward::transcript::Provenance;
 use std::num::NonZeroU16;
@@ -113,8 +114,8 @@ async fn prepare(
         }
         None => None,
     };
-    let established = establish(&config, &server, &found.pod, recorder).await?;
-    output.trace(1, || "session: SPDY/3.1".to_owned());
+    let protocol = request.protocol;
+    let established = establish(&config, &server, &found.pod, protocol, recorder, output).await?;
     // Its pool of connections is of no more use.
     drop((server, config));
     let place = format!("pod/{} in namespace {namespace}", found.pod);
@@ -149,9 +150,15 @@ async fn serve(ready: Ready, output: &Output) -> Result<(), Failure> {
         place,
         _embedded,
     } = ready;
-    let Established { session, driver } = established;
     limits::many_files();
-    let (acceptor, mut carried) = Acceptor::new(session.clone(), output.clone());
+    let (way, session) = match established {
+        Established::Session { session, driver } => {
+            let way = Way::Session(Forwarder::new(session.clone()));
+            (way, Some((session, driver)))
+        }
+        Established::Channels(channels) => (Way::Channels(channels), None),
+    };
+    let (acceptor, mut carried, mut gone) = Acceptor::new(way, output.clone());
     let mut accepting = JoinSet::new();
     // From here on signals are ours; before, they end the program as they would kubectl.
     let started = Signals::new().and_then(|signals| {
@@ -168,29 +175,41 @@ async fn serve(ready: Ready, output: &Output) -> Result<(), Failure> {
         Ok(signals) => signals,
         Err(failure) => {
             accepting.shutdown().await;
-            close(&session, driver, &mut carried).await;
+            close(session, &mut carried).await;
             return Err(failure);
         }
     };
+    let session_lost = async {
+        match &session {
+            Some((session, _)) => session.closed().await,
+            None => std::future::pending().await,
+        }
+    };
     let lost = tokio::select! {
-        reason = session.closed() => Some(reason),
+        reason = session_lost => Some(lost_connection(&reason, &place)),
+        Some(failure) = gone.recv() => Some(failure),
         () = signals.next() => None,
     };
     accepting.shutdown().await;
-    if let Some(reason) = lost {
+    if let Some(failure) = lost {
         // Local connections hear of it by a reset, not by an end that looks clean.
         drop(timeout(DELIVERY, carried.all_ended()).await);
-        return Err(lost_connection(&reason, &place));
+        return Err(failure);
     }
     tokio::select! {
-        () = close(&session, driver, &mut carried) => {}
+        () = close(session, &mut carried) => {}
         () = signals.next() => {}
     }
     Ok(())
 }
 
-/// Ends all forwarded connections, then the session, in order and in bounded time.
-async fn close(session: &Session, driver: JoinHandle<CloseReason>, carried: &mut Carried) {
+/// Ends all forwarded connections, then the session, in order and in bounded time. Connections with
+/// WebSockets of their own end with the program.
+async fn close(session: Option<(Session, JoinHandle<CloseReason>)>, carried: &mut Carried) {
+    let Some((session, driver)) = session else {
+        carried.stop().await;
+        return;
+    };
     session.close();
     let ended = async {
         // However it ended.

@@ -164,10 +164,6 @@ fn usage() {
             "error: nowhere is not a valid IP\n",
         ),
         (
-            vec!["web", "80", "--protocol", "tunnel"],
-            "not available yet",
-        ),
-        (
             vec!["web", "80", "--pod-running-timeout", "0"],
             "must be higher than zero",
         ),

@@ -6,23 +6,47 @@
 use super::backend::Leg;
 use super::{Shared, relay};
 use crate::http1::{
-    EncodeError, Fields, ReadError, RequestHead, ResponseHead, Version, read_body,
+    EncodeError, Fields, ReadError, RequestHead, ResponseHead, Version, query_pairs, read_body,
     read_response_head,
 };
 use crate::observe::{Event, Watch};
 use crate::server::admit::Place;
 use crate::server::answer::{Answer, finish, write};
+use crate::server::websocket;
 use crate::status::Status;
 use crate::upgrade::SPDY_31;
+use crate::websocket::WsByteStream;
 use bytes::BytesMut;
 use std::net::IpAddr;
 use tokio::io::AsyncReadExt;
 use tokio::time::{timeout, timeout_at};
+use wsstream::Offer;
+
+/// What client and node speak.
+pub(super) enum Way {
+    /// SPDY with both.
+    Spdy,
+    /// SPDY with the node, inside a WebSocket with the client (PROTOCOL.md 5.1).
+    Tunnel(Offer),
+    /// A WebSocket with both, of which the gateway understands nothing.
+    Channels,
+}
+
+impl Way {
+    /// The `Upgrade` token towards the node.
+    const fn token(&self) -> &'static str {
+        match self {
+            Self::Spdy | Self::Tunnel(_) => SPDY_31,
+            Self::Channels => "websocket",
+        }
+    }
+}
 
 /// A forwarding that may begin.
 pub(super) struct Forwarding {
     pub(super) node: String,
     pub(super) request: RequestHead,
+    pub(super) way: Way,
     /// Its place among the user's forwardings.
     pub(super) session: Place<String>,
 }
@@ -38,9 +62,10 @@ pub(super) async fn serve<T: Leg>(
     let Forwarding {
         node,
         request,
+        way,
         session,
     } = forwarding;
-    let opening = open(shared, watch, &node, &request);
+    let opening = open(shared, watch, &node, &request, way.token());
     let opened = tokio::select! {
         opened = opening => opened,
         () = client_gone(&mut io, &mut early, shared.config.early) => return,
@@ -51,9 +76,15 @@ pub(super) async fn serve<T: Leg>(
             backend,
             behind,
         }) => {
-            let mut first = BytesMut::from(&answer.as_received()[..]);
-            first.unsplit(behind);
-            relay::run(io, backend, early, first, watch).await;
+            if let Way::Tunnel(offer) = way {
+                let carried = tunnel(io, early, &offer, &answer, (backend, behind), watch);
+                // Larger than the others.
+                Box::pin(carried).await;
+            } else {
+                let mut first = BytesMut::from(&answer.as_received()[..]);
+                first.unsplit(behind);
+                relay::run(io, backend, early, first, watch).await;
+            }
             drop(session);
             return;
         }
@@ -65,6 +96,32 @@ pub(super) async fn serve<T: Leg>(
     });
     if refusal.write(&mut io, true).await.is_ok() {
         finish(&mut io).await;
+    }
+}
+
+/// The client becomes a WebSocket only now that the node has agreed. What came behind the node's head
+/// is its first message.
+async fn tunnel<T: Leg>(
+    mut io: T,
+    early: BytesMut,
+    offer: &Offer,
+    answer: &ResponseHead,
+    (backend, behind): (Box<dyn Leg>, BytesMut),
+    watch: &Watch,
+) {
+    // Unless it ends well, it ends with a reset.
+    io.reset_on_drop(true);
+    let inner = answer.fields.get_str("x-stream-protocol-version");
+    let selected = inner.map(websocket::tunnel_name);
+    let Ok(head) = websocket::accepted(offer, selected.as_deref()) else {
+        return;
+    };
+    if write(&mut io, &head).await.is_err() {
+        return;
+    }
+    // The default is within its own ranges.
+    if let Ok(client) = WsByteStream::server(io, early) {
+        relay::run(client, backend, BytesMut::new(), behind, watch).await;
     }
 }
 
@@ -83,6 +140,7 @@ async fn open(
     watch: &Watch,
     node: &str,
     request: &RequestHead,
+    token: &str,
 ) -> Result<Opened, Answer> {
     let fail = |status: Status| Answer::status(&status);
     let config = &shared.config;
@@ -128,7 +186,7 @@ async fn open(
         status: answer.status,
     });
     match answer.status {
-        101 if agrees(&answer) => Ok(Opened {
+        101 if agrees(&answer, token) => Ok(Opened {
             answer,
             backend,
             behind,
@@ -149,13 +207,13 @@ async fn open(
 }
 
 /// The node switches to what was asked for, and to nothing else (T14).
-fn agrees(answer: &ResponseHead) -> bool {
+fn agrees(answer: &ResponseHead, token: &str) -> bool {
     answer.version == Version::Http11
         && answer.fields.first_contains("connection", "upgrade")
         && answer
             .fields
             .get("upgrade")
-            .is_some_and(|v| v.eq_ignore_ascii_case(SPDY_31.as_bytes()))
+            .is_some_and(|v| v.eq_ignore_ascii_case(token.as_bytes()))
         && !answer.fields.has("transfer-encoding")
         && answer.fields.get("content-length").is_none_or(|v| v == "0")
 }
@@ -213,6 +271,7 @@ pub(super) fn request(
     namespace: &str,
     pod: &str,
     client: IpAddr,
+    way: &Way,
 ) -> Result<RequestHead, EncodeError> {
     let named: Vec<Vec<u8>> = head
         .fields
@@ -226,7 +285,13 @@ pub(super) fn request(
             || named
                 .iter()
                 .any(|n| n.eq_ignore_ascii_case(name.as_bytes()));
-        if !hop && !is_identity(name) {
+        let ours = matches!(way, Way::Tunnel(_)) && is_of_tunnel(name);
+        if hop || ours || is_identity(name) {
+            continue;
+        }
+        if name.eq_ignore_ascii_case("sec-websocket-protocol") {
+            fields.push(name, without_token(field.value()))?;
+        } else {
             fields.push(name, field.value().clone())?;
         }
     }
@@ -238,12 +303,72 @@ pub(super) fn request(
     hops.push(client.to_string());
     fields.push("X-Forwarded-For", hops.join(", "))?;
     fields.push_static("Connection", "Upgrade");
-    fields.push_static("Upgrade", SPDY_31);
-    Ok(RequestHead::new(
-        head.method.clone(),
-        format!("/portForward/{namespace}/{pod}"),
-        fields,
-    ))
+    fields.push_static("Upgrade", way.token());
+    let mut method = head.method.clone();
+    let mut path = format!("/portForward/{namespace}/{pod}");
+    match way {
+        Way::Spdy => {}
+        Way::Tunnel(_) => {
+            "POST".clone_into(&mut method);
+            for inner in websocket::tunnelled(&head.fields) {
+                fields.push("X-Stream-Protocol-Version", inner)?;
+            }
+            fields.push_static("Content-Length", "0");
+        }
+        Way::Channels => {
+            if let Some(ports) = ports(head.query()) {
+                path.push_str("?port=");
+                path.push_str(&ports);
+            }
+        }
+    }
+    Ok(RequestHead::new(method, path, fields))
+}
+
+/// Subprotocols without the one that carries a browser's bearer token, which is a credential for the
+/// gateway and not for the node (T21).
+fn without_token(value: &[u8]) -> Vec<u8> {
+    let names = value.split(|b| *b == b',').map(<[u8]>::trim_ascii);
+    let kept: Vec<&[u8]> = names.filter(|name| !name.starts_with(TOKEN)).collect();
+    kept.join(&b", "[..])
+}
+
+const TOKEN: &[u8] = b"base64url.bearer.authorization.k8s.io.";
+
+/// Fields of a tunnel's request that mean something to the gateway only.
+fn is_of_tunnel(name: &str) -> bool {
+    const NAMES: [&str; 6] = [
+        "sec-websocket-protocol",
+        "sec-websocket-key",
+        "sec-websocket-version",
+        "sec-websocket-extensions",
+        "x-stream-protocol-version",
+        "content-length",
+    ];
+    NAMES.iter().any(|n| name.eq_ignore_ascii_case(n))
+}
+
+/// The ports of a request for channels as the node is asked for them: one list. `ports` is the
+/// API's name for it; without one the node's own name counts. What is no list of numbers is the
+/// node's to refuse.
+fn ports(query: &str) -> Option<String> {
+    let values = |wanted: &str| -> Vec<String> {
+        query_pairs(query)
+            .flatten()
+            .filter(|(name, _)| name == wanted)
+            .map(|(_, value)| value)
+            .collect()
+    };
+    let mut found = values("ports");
+    if found.is_empty() {
+        found = values("port");
+    }
+    if found.is_empty() {
+        return None;
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, ',' | '-' | '.' | '_');
+    // Anything else is no port, and would have to be escaped.
+    Some(found.join(",").replace(|c| !plain(c), "_"))
 }
 
 /// What of a node's refusal goes on to the client.
@@ -312,7 +437,7 @@ mod tests {
             fields.push(name, value).unwrap();
         }
         let head = RequestHead::new("POST", "/api/v1/x?canary=canary", fields);
-        let out = request(&head, "ns", "p", IpAddr::from([127, 0, 0, 1]))
+        let out = request(&head, "ns", "p", IpAddr::from([127, 0, 0, 1]), &Way::Spdy)
             .unwrap()
             .encode()
             .unwrap();
@@ -323,5 +448,64 @@ mod tests {
              Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n"
         );
         assert!(forged.len() >= 20);
+    }
+
+    /// What the node is asked in the three ways, and that a token hidden in a subprotocol is not
+    /// among it.
+    #[test]
+    fn requests_of_websockets() {
+        let build = |query: &str, protocols: &'static str, way: &Way| {
+            let mut fields = Fields::new();
+            for (name, value) in [
+                ("Host", "h"),
+                ("Connection", "Upgrade"),
+                ("Upgrade", "websocket"),
+                ("Sec-WebSocket-Version", "13"),
+                ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+                ("Sec-WebSocket-Protocol", protocols),
+            ] {
+                fields.push(name, value).unwrap();
+            }
+            let head = RequestHead::new("GET", format!("/x{query}"), fields);
+            let client = IpAddr::from([127, 0, 0, 1]);
+            let out = request(&head, "ns", "p", client, way).unwrap();
+            String::from_utf8(out.encode().unwrap().to_vec()).unwrap()
+        };
+        let hidden = "v4.channel.k8s.io, base64url.bearer.authorization.k8s.io.Y2FuYXJ5";
+        let channels = |query| build(query, hidden, &Way::Channels);
+        let text = channels("?ports=80&ports=81,82");
+        assert!(
+            text.starts_with("GET /portForward/ns/p?port=80,81,82 HTTP/1.1\r\n"),
+            "{text}"
+        );
+        assert!(text.contains("Upgrade: websocket\r\n") && text.contains("Sec-WebSocket-Key: "));
+        assert!(
+            text.contains("Sec-WebSocket-Protocol: v4.channel.k8s.io\r\n"),
+            "{text}"
+        );
+        assert!(!text.contains("Y2FuYXJ5"), "{text}");
+        assert!(channels("?port=80").starts_with("GET /portForward/ns/p?port=80 "));
+        assert!(channels("").starts_with("GET /portForward/ns/p HTTP"));
+        let odd = channels("?ports=80%26x%3D1%0d%0a");
+        assert!(
+            odd.starts_with("GET /portForward/ns/p?port=80_x_1__ HTTP"),
+            "{odd}"
+        );
+
+        let offered = "SPDY/3.1+portforward.k8s.io,SPDY/3.1+b.k8s.io, v4.channel.k8s.io";
+        let fields: &[wsstream::Field<'_>] = &[
+            ("Connection", b"Upgrade"),
+            ("Upgrade", b"websocket"),
+            ("Sec-WebSocket-Version", b"13"),
+            ("Sec-WebSocket-Key", b"dGhlIHNhbXBsZSBub25jZQ=="),
+        ];
+        let offer = Offer::read("GET", true, fields, wsstream::Rules::Deployed).unwrap();
+        assert_eq!(
+            build("?ports=1", offered, &Way::Tunnel(offer)),
+            "POST /portForward/ns/p HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 127.0.0.1\r\n\
+             Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\
+             X-Stream-Protocol-Version: portforward.k8s.io\r\nX-Stream-Protocol-Version: b.k8s.io\r\n\
+             Content-Length: 0\r\n\r\n"
+        );
     }
 }

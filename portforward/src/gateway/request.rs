@@ -1,7 +1,7 @@
 //! What is said to a request, whatever HTTP it came by.
 
 use super::Shared;
-use super::forward::{self, Forwarding};
+use super::forward::{self, Forwarding, Way};
 use super::rest::{self, Query, WatchQuery};
 use super::route::{NoRoute, Route};
 use crate::http1::RequestHead;
@@ -9,6 +9,7 @@ use crate::observe::{self, Event, Watch};
 use crate::server::admit::Place;
 use crate::server::answer::Answer;
 use crate::server::negotiate::{self, Wish};
+use crate::server::websocket;
 use crate::status::{Access, Status};
 use crate::tls::Subject;
 use std::net::SocketAddr;
@@ -179,7 +180,10 @@ impl Client {
             .fields
             .all("origin")
             .any(|o| !allowed.iter().any(|a| a.as_bytes() == o));
-        if foreign {
+        // Some clients that are no browsers name the server itself.
+        let fields = head.fields.iter().map(|f| (f.name(), &f.value()[..]));
+        let fields: Vec<wsstream::Field<'_>> = fields.collect();
+        if foreign && !wsstream::same_origin(&fields) {
             Err(Status::new(
                 403,
                 "Forbidden",
@@ -214,13 +218,8 @@ impl Client {
         match wish {
             Wish::Stay => return Err(refuse(Status::upgrade_required())),
             // kubectl then asks again for SPDY (PROTOCOL.md 5.5).
-            Wish::WebSocket => {
-                return Err(refuse(Status::bad_request(
-                    "this gateway serves SPDY/3.1 only, no WebSocket",
-                )));
-            }
             Wish::Other => return Err(negotiate::missing_headers(&head.fields)),
-            Wish::Spdy => {}
+            Wish::Spdy | Wish::WebSocket => {}
         }
         if head.content_length() > 0 {
             return Err(refuse(Status::bad_request(
@@ -232,11 +231,19 @@ impl Client {
                 "too many forwardings, try again later",
             )));
         };
-        let request = forward::request(head, namespace, pod, self.peer.ip())
+        let way = if wish == Wish::Spdy {
+            Way::Spdy
+        } else if websocket::tunnelled(&head.fields).is_empty() {
+            Way::Channels
+        } else {
+            Way::Tunnel(websocket::offer(head)?)
+        };
+        let request = forward::request(head, namespace, pod, self.peer.ip(), &way)
             .map_err(|e| refuse(Status::bad_request(e.to_string())))?;
         Ok(Forwarding {
             node: node.to_owned(),
             request,
+            way,
             session,
         })
     }

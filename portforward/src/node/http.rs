@@ -4,13 +4,16 @@
 #[cfg(test)]
 mod tests;
 
-use super::PodRef;
-use crate::http1::{Fields, HeadLimits, ReadError, RequestHead, ResponseHead, read_request_head};
+use super::{Agreed, PodRef, Protocol};
+use crate::http1::{
+    Fields, HeadLimits, ReadError, RequestHead, ResponseHead, query_pairs, read_request_head,
+};
 use crate::observe::{self, Event, Observer, Watch};
 use crate::server::admit::{Counter, Place};
 use crate::server::answer::{Answer, finish, invalid, push_date, write};
 use crate::server::listen::{self, Accepted};
 use crate::server::negotiate::{self, Wish};
+use crate::server::websocket;
 use crate::server::{AcceptLimits, listen::AcceptCounts};
 use crate::tls;
 use crate::upgrade::{PORT_FORWARD_V1, SPDY_31};
@@ -22,6 +25,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::server::TlsStream;
+use wsstream::{Format, Subprotocol};
 
 /// The pods of a node.
 pub trait Pods: Send + Sync {
@@ -146,7 +150,7 @@ impl Front {
         tls: impl Into<Arc<rustls::ServerConfig>>,
         session: F,
     ) where
-        F: Fn(TlsStream<TcpStream>, BytesMut, PodRef) -> Fut + Clone + Send + Sync + 'static,
+        F: Fn(TlsStream<TcpStream>, BytesMut, Agreed) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
         let front = self.clone();
@@ -162,8 +166,8 @@ impl Front {
                 let agreed = front.agree(&mut io, &mut early, client.as_deref()).await;
                 drop(place);
                 // The place among the sessions is kept until the session ends.
-                if let Ok(Some((pod, _session))) = agreed {
-                    session(io, early, pod).await;
+                if let Ok(Some((agreed, _session))) = agreed {
+                    session(io, early, agreed).await;
                 }
             }
         };
@@ -177,7 +181,7 @@ impl Front {
         .await;
     }
 
-    /// Reads the request and answers it: the pod to forward to, or `None` when the connection is
+    /// Reads the request and answers it: what is agreed, or `None` when the connection is
     /// done with. `client` is the common name of the client's certificate.
     ///
     /// Behind the 101 nothing is sent: a real client would lose it (PROTOCOL.md 2.2). Bytes behind
@@ -187,16 +191,16 @@ impl Front {
         io: &mut T,
         buf: &mut BytesMut,
         client: Option<&str>,
-    ) -> io::Result<Option<(PodRef, Place<()>)>> {
+    ) -> io::Result<Option<(Agreed, Place<()>)>> {
         let watch = Watch::new(self.observer.as_ref(), observe::Place::Front);
         // Before anything is read: who is not known is not listened to.
         let refusal = if client.is_some_and(|name| self.config.clients.contains(name)) {
             match read_request_head(io, buf, &self.config.head, self.config.head.deadline()).await {
                 Ok(head) => match self.look_up(&head, &watch) {
-                    Ok(agreed) => {
+                    Ok((agreed, answer, place)) => {
                         watch.tell(|| Event::Answered { status: 101 });
-                        write(io, &accepted()?).await?;
-                        return Ok(Some(agreed));
+                        write(io, &answer?).await?;
+                        return Ok(Some((agreed, place)));
                     }
                     Err(refusal) => refusal,
                 },
@@ -214,8 +218,12 @@ impl Front {
         Ok(None)
     }
 
-    /// Which pod, in the order and words of kubelet and runtime.
-    fn look_up(&self, head: &RequestHead, watch: &Watch) -> Result<(PodRef, Place<()>), Answer> {
+    /// Which pod and what is spoken, in the order and words of kubelet and runtime; and the 101.
+    fn look_up(
+        &self,
+        head: &RequestHead,
+        watch: &Watch,
+    ) -> Result<(Agreed, io::Result<bytes::Bytes>, Place<()>), Answer> {
         watch.tell(|| Event::Request {
             method: head.method.clone(),
             path: head.path().to_owned(),
@@ -234,33 +242,31 @@ impl Front {
             .find(namespace, name, uid)
             .map_err(|refusal| refusal.answer())?;
         let wish = negotiate::wish(&head.fields);
-        match wish {
+        if wish == Wish::Stay {
             // A kubelet answers so; a gateway never asks it.
-            Wish::Stay => return Err(Answer::error(500, "Upgrade request required")),
-            Wish::WebSocket => {
-                return Err(Answer::error(
-                    400,
-                    "this node serves SPDY/3.1 only, no WebSocket",
-                ));
-            }
-            Wish::Spdy | Wish::Other => {}
+            return Err(Answer::error(500, "Upgrade request required"));
         }
         if head.content_length() > 0 {
             return Err(Answer::error(400, "an upgrade request has no body"));
         }
-        negotiate::protocol_version(&head.fields)?;
-        if wish == Wish::Other {
-            return Err(negotiate::missing_headers(&head.fields));
-        }
+        let (protocol, answer) = if wish == Wish::WebSocket {
+            agree_websocket(head)?
+        } else {
+            negotiate::protocol_version(&head.fields)?;
+            if wish == Wish::Other {
+                return Err(negotiate::missing_headers(&head.fields));
+            }
+            (Protocol::Spdy, accepted())
+        };
         let session = self
             .sessions
             .enter(())
             .ok_or_else(|| NodeRefusal::Busy.answer())?;
-        Ok((pod, session))
+        Ok((Agreed::new(pod, protocol), answer, session))
     }
 }
 
-/// The 101.
+/// The 101 to SPDY.
 fn accepted() -> io::Result<bytes::Bytes> {
     let mut fields = Fields::new();
     fields.push_static("Connection", "Upgrade");
@@ -268,4 +274,74 @@ fn accepted() -> io::Result<bytes::Bytes> {
     fields.push_static("X-Stream-Protocol-Version", PORT_FORWARD_V1);
     push_date(&mut fields);
     ResponseHead::new(101, fields).encode().map_err(invalid)
+}
+
+/// A tunnel (PROTOCOL.md 5.6), or channels (4.1).
+fn agree_websocket(head: &RequestHead) -> Result<(Protocol, io::Result<bytes::Bytes>), Answer> {
+    let tunnelled = websocket::tunnelled(&head.fields);
+    if !tunnelled.is_empty() {
+        if !tunnelled.iter().any(|name| name == PORT_FORWARD_V1) {
+            return Err(negotiate::no_common_version(&tunnelled));
+        }
+        let offer = websocket::offer(head)?;
+        let name = websocket::tunnel_name(PORT_FORWARD_V1);
+        return Ok((Protocol::Tunnel, websocket::accepted(&offer, Some(&name))));
+    }
+    let ports = ports(head.query()).map_err(|text| Answer::error(400, &text))?;
+    let offer = websocket::offer(head)?;
+    let known = |name: &&String| {
+        let name = Subprotocol::parse(name);
+        matches!(name, Subprotocol::ChannelV4 | Subprotocol::Base64ChannelV4)
+    };
+    let selected = offer.protocols.iter().find(known).cloned();
+    if selected.is_none() && !offer.protocols.is_empty() {
+        let text =
+            "unsupported subprotocol: v4.channel.k8s.io and v4.base64.channel.k8s.io are served";
+        return Err(Answer::error(403, text));
+    }
+    let (format, limit) = match selected.as_deref().map(Subprotocol::parse) {
+        Some(Subprotocol::Base64ChannelV4) => (Format::Base64, wsstream::MAX_PORTS_BASE64),
+        _ => (Format::Binary, wsstream::MAX_PORTS),
+    };
+    if ports.len() > limit {
+        let text = format!("at most {limit} ports can be forwarded on one connection");
+        return Err(Answer::error(400, &text));
+    }
+    let answer = websocket::accepted(&offer, selected.as_deref());
+    Ok((Protocol::Channels(format, ports), answer))
+}
+
+/// The ports of a query, in the words of a kubelet where they are none.
+fn ports(query: &str) -> Result<Vec<u16>, String> {
+    let values: Vec<String> = query_pairs(query)
+        .flatten()
+        .filter(|(name, _)| name == "port")
+        .map(|(_, value)| value)
+        .collect();
+    if values.is_empty() {
+        return Err("query parameter \"port\" is required".to_owned());
+    }
+    let mut ports = Vec::new();
+    for value in values.iter().flat_map(|value| value.split(',')) {
+        if value.is_empty() {
+            return Err("query parameter \"port\" cannot be empty".to_owned());
+        }
+        let digits = value.bytes().all(|b| b.is_ascii_digit());
+        match value.parse::<u16>() {
+            Ok(0) => return Err(format!("port \"{value}\" must be > 0")),
+            Ok(port) if digits => ports.push(port),
+            _ => {
+                let shown = crate::escape::line(&value.chars().take(64).collect::<String>());
+                let reason = if digits {
+                    "value out of range"
+                } else {
+                    "invalid syntax"
+                };
+                return Err(format!(
+                    "unable to parse \"{shown}\" as a port: strconv.ParseUint: parsing \"{shown}\": {reason}"
+                ));
+            }
+        }
+    }
+    Ok(ports)
 }

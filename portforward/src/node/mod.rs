@@ -1,5 +1,6 @@
 //! The node role: the kubelet's and runtime's place (PROTOCOL.md 3, 7).
 
+mod channels;
 mod http;
 mod session;
 pub use http::{Front, FrontConfig, NodeRefusal, Pods};
@@ -34,6 +35,43 @@ impl PodRef {
             uid: uid.into(),
         }
     }
+}
+
+/// What was agreed with a client: the pod, and what is spoken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Agreed {
+    /// The pod.
+    pub pod: PodRef,
+    /// The protocol of the connection from here on.
+    pub protocol: Protocol,
+}
+
+impl Agreed {
+    /// A pod and a protocol.
+    #[must_use]
+    pub const fn new(pod: PodRef, protocol: Protocol) -> Self {
+        Self { pod, protocol }
+    }
+}
+
+/// SPDY, which is what most clients and all gateways ask for.
+impl From<PodRef> for Agreed {
+    fn from(pod: PodRef) -> Self {
+        Self::new(pod, Protocol::Spdy)
+    }
+}
+
+/// What a connection speaks once it is upgraded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// SPDY/3.1.
+    Spdy,
+    /// SPDY/3.1 inside a WebSocket.
+    Tunnel,
+    /// A WebSocket with two channels for each port.
+    Channels(wsstream::Format, Vec<u16>),
 }
 
 /// Reaches ports of pods.

@@ -5,12 +5,13 @@
 //! close by the pod ends the pair after 1 s without a byte; a failure never shows as FIN on the
 //! data stream.
 
-use super::{Dial, PodRef};
+use super::{Agreed, Dial, PodRef, Protocol, channels};
 use crate::copy::{DownEnd, Relay, UpEnd};
 use crate::observe::{self, Event, Observer, Watch, Way};
 use crate::pair::{Added, Label, Lone, Pairing, StreamType};
 use crate::session::{self, Config, Session, Stream};
 use crate::socket::Socket;
+use crate::websocket::WsByteStream;
 use bytes::BytesMut;
 use spdy::RstStatus;
 use std::future::poll_fn;
@@ -57,6 +58,31 @@ where
 /// # Cancel safety
 /// As [`serve`].
 pub async fn serve_with<T>(
+    io: T,
+    early: BytesMut,
+    agreed: impl Into<Agreed>,
+    dialer: Arc<dyn Dial>,
+    stop: impl Future<Output = ()> + Send,
+    observer: Option<Arc<dyn Observer>>,
+) where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let Agreed { pod, protocol } = agreed.into();
+    match protocol {
+        Protocol::Spdy => serve_spdy(io, early, pod, dialer, stop, observer).await,
+        Protocol::Tunnel => {
+            // The default is within its own ranges.
+            if let Ok(io) = WsByteStream::server(io, early) {
+                serve_spdy(io, BytesMut::new(), pod, dialer, stop, observer).await;
+            }
+        }
+        Protocol::Channels(format, ports) => {
+            channels::serve(io, early, (format, ports), pod, dialer, stop, observer).await;
+        }
+    }
+}
+
+async fn serve_spdy<T>(
     io: T,
     early: BytesMut,
     pod: PodRef,
@@ -164,16 +190,21 @@ async fn expire(lone: Lone<Stream>) {
 }
 
 /// Where a pair leads.
-struct Target {
-    pod: PodRef,
-    port: u16,
+pub(super) struct Target {
+    pub(super) pod: PodRef,
+    pub(super) port: u16,
     /// The client keeps half-close.
-    half_close: bool,
-    watch: Watch,
+    pub(super) half_close: bool,
+    pub(super) watch: Watch,
 }
 
 /// One pair: dial, copy, verdict.
-async fn forward(mut data: Stream, mut error: Stream, target: Target, dialer: Arc<dyn Dial>) {
+pub(super) async fn forward(
+    mut data: Stream,
+    mut error: Stream,
+    target: Target,
+    dialer: Arc<dyn Dial>,
+) {
     let Target {
         pod,
         port,

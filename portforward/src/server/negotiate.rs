@@ -117,11 +117,17 @@ pub(crate) fn protocol_version(fields: &Fields) -> Result<(), Answer> {
         return Ok(());
     }
     let names: Vec<String> = offered.iter().map(|v| crate::escape::bytes(v)).collect();
+    Err(no_common_version(&names))
+}
+
+/// Nothing that the client names is served here.
+#[cfg(feature = "node")]
+pub(crate) fn no_common_version(names: &[String]) -> Answer {
     let text = format!(
         "unable to upgrade: unable to negotiate protocol: client supports [{}], server accepts [{PORT_FORWARD_V1}]",
         names.join(" ")
     );
-    Err(Answer::error(403, &text).with("X-Accepted-Stream-Protocol-Versions", PORT_FORWARD_V1))
+    Answer::error(403, &text).with("X-Accepted-Stream-Protocol-Versions", PORT_FORWARD_V1)
 }
 
 #[cfg(test)]

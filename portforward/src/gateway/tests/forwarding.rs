@@ -281,12 +281,6 @@ async fn what_is_no_forwarding() {
             "the server does not allow this method on the requested resource",
         ),
         (
-            "Upgrade: SPDY/3.1",
-            "Upgrade: websocket",
-            400,
-            "this gateway serves SPDY/3.1 only, no WebSocket",
-        ),
-        (
             "Content-Length: 0\r\n\r\n",
             "Content-Length: 5\r\n\r\n12345",
             400,

@@ -40,7 +40,7 @@ async fn ask(
         .agree(&mut far, &mut early, client)
         .await
         .unwrap()
-        .map(|(pod, _place)| pod);
+        .map(|(agreed, _place)| agreed.pod);
     drop(far);
     let mut seen = String::new();
     near.read_to_string(&mut seen).await.unwrap();
@@ -175,7 +175,7 @@ async fn refusing() {
         (
             GOOD.replacen("SPDY/3.1", "websocket", 1),
             400,
-            "this node serves SPDY/3.1 only, no WebSocket\n",
+            "query parameter \"port\" is required\n",
         ),
         (
             GOOD.replacen("Length: 0", "Length: 5", 1),
