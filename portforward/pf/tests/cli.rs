@@ -12,6 +12,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// A token that must never show.
 const CANARY: &str = "canary-t0ken";
@@ -454,4 +455,81 @@ fn closed_stdout() {
     );
     let (code, _, err) = finish(child.wait_with_output().unwrap());
     assert_eq!(code, 0, "{err}");
+}
+
+/// PROTOCOL.md 5.5: an old gateway hands the request for a tunnel on to a kubelet, which misses the
+/// port; SPDY follows, once. With `KUBECTL_PORT_FORWARD_WEBSOCKETS=false` it comes first.
+#[test]
+fn falls_back_exactly_once() {
+    for (words, told, expected) in [
+        (&[][..], None, "GET 101"),
+        (&[], Some("False"), "101"),
+        (&["--protocol", "spdy"], None, "101"),
+        (&["--protocol", "tunnel"], None, "GET"),
+    ] {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&asked);
+        let server = serve(
+            move |line| {
+                let (method, answer) = match line {
+                    "GET /api/v1/namespaces/ns/pods/web HTTP/1.1" => return json("200 OK", POD),
+                    "GET /api/v1/namespaces/ns/pods/web/portforward HTTP/1.1" => {
+                        let text = "query parameter \"port\" is required";
+                        let n = text.len();
+                        let head = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain";
+                        (
+                            "GET",
+                            format!("{head}\r\nContent-Length: {n}\r\n\r\n{text}"),
+                        )
+                    }
+                    _ => ("101", UPGRADED.to_owned()),
+                };
+                seen.lock().unwrap().push(method);
+                answer
+            },
+            nothing,
+        );
+        let kubeconfig = Kubeconfig::new(&server);
+        let mut command = pf(&kubeconfig, &["web", ":80"]);
+        command
+            .args(words)
+            .env_remove("KUBECTL_PORT_FORWARD_WEBSOCKETS");
+        if let Some(value) = told {
+            command.env("KUBECTL_PORT_FORWARD_WEBSOCKETS", value);
+        }
+        let (code, out, err) = finish(command.output().unwrap());
+        assert_eq!(asked.lock().unwrap().join(" "), expected, "{err}");
+        assert_eq!(code, 1);
+        if expected == "GET" {
+            assert!(
+                err.contains("query parameter \"port\" is required"),
+                "{err}"
+            );
+        } else {
+            assert!(out.starts_with("Forwarding from "), "{out}{err}");
+        }
+        let told = err.matches("asking for SPDY/3.1").count();
+        assert_eq!(told, usize::from(expected == "GET 101"), "{err}");
+    }
+}
+
+/// What both attempts were told, if it is not the same.
+#[test]
+fn both_refusals_are_reported() {
+    let server = serve(
+        move |line| match line {
+            "GET /api/v1/namespaces/ns/pods/web HTTP/1.1" => json("200 OK", POD),
+            "GET /api/v1/namespaces/ns/pods/web/portforward HTTP/1.1" => {
+                failure(503, "ServiceUnavailable", "no WebSockets here")
+            }
+            _ => failure(500, "InternalError", "no SPDY either"),
+        },
+        nothing,
+    );
+    let (code, _, err) = run(&server, &["web", ":80"]);
+    assert_eq!(code, 1);
+    assert!(
+        err.contains("no SPDY either") && err.contains("no WebSockets here"),
+        "{err}"
+    );
 }
