@@ -20,7 +20,7 @@ import (
 // What one round trip may hold, so that nothing here grows with what is asked.
 const (
 	maxInputs = 1000
-	maxInput  = 64 << 10
+	maxInput  = 256 << 10
 	maxBatch  = 8 << 20
 	maxFrames = 256
 	// Longer bytes are told by length and hash.
