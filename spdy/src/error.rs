@@ -73,7 +73,7 @@ pub enum DecodeErrorKind {
         /// The flag byte.
         flags: u8,
     },
-    /// The reserved top bit of a stream id is set.
+    /// The reserved top bit of a stream id, or of WINDOW_UPDATE's bytes, is set.
     ReservedBit(&'static str),
     /// Stream id 0.
     StreamZero(&'static str),
@@ -146,7 +146,7 @@ impl fmt::Display for DecodeErrorKind {
                 )
             }
             Self::Flags { frame, flags } => write!(f, "{frame} with flags {flags:#04x}"),
-            Self::ReservedBit(frame) => write!(f, "{frame} with the reserved id bit set"),
+            Self::ReservedBit(frame) => write!(f, "{frame} with a reserved bit set"),
             Self::StreamZero(frame) => write!(f, "{frame} for stream 0"),
             Self::PingZero => f.write_str("PING with id 0"),
             Self::ResetStatusZero => f.write_str("RST_STREAM with status 0"),

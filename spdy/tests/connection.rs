@@ -461,6 +461,9 @@ fn malformed_frames() {
                 }
             )
         }),
+        (b"\x80\x03\0\x09\0\0\0\x08\0\0\0\x01\x80\0\0\x05", |k| {
+            *k == K::ReservedBit("WINDOW_UPDATE")
+        }),
         (b"GET / HTTP/1.1\r\n\r\n", |_| true),
     ];
     for (bytes, expected) in rows {

@@ -6,6 +6,7 @@
 //! | `peer` | the programs of `conformance/peers/spdy`, and how to talk to them |
 //! | `frames` | one line of JSON per frame, and the list of frames |
 //! | `codec` | each frame to each peer and back |
+//! | `differential` | sequences of frames, right and wrong, beside one peer's framer |
 //! | `quirks` | what a peer makes another frame of, or refuses: the reviewed lists |
 //! | `drive` | one `spdy::Connection` on a socket, without an async runtime |
 //! | `behave` | what a stream does, at both of its ends |
@@ -17,6 +18,7 @@
 
 mod behave;
 mod codec;
+mod differential;
 mod drive;
 mod flow;
 mod frames;

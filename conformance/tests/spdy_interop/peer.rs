@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
 };
@@ -28,6 +28,11 @@ pub(crate) struct Ended {
 }
 
 impl Program {
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Runs it to its end with `input` on its standard input.
     pub(crate) fn run(&self, args: &[&str], input: &[u8]) -> anyhow::Result<Ended> {
         let mut running = self.start(args, Stdio::piped())?;

@@ -359,18 +359,19 @@ impl Decoder {
             }
             Kind::WindowUpdate => {
                 let id = reserved_clear(word(&mut payload)?, kind)?;
-                let delta = word(&mut payload)? & StreamId::MAX;
+                let delta = reserved_clear(word(&mut payload)?, kind)?;
                 Frame::WindowUpdate(WindowUpdate { id, delta })
             }
         })
     }
 }
 
-fn reserved_clear(id: u32, kind: Kind) -> Result<u32, DecodeErrorKind> {
-    if id > StreamId::MAX {
+/// A number of 31 bits.
+fn reserved_clear(word: u32, kind: Kind) -> Result<u32, DecodeErrorKind> {
+    if word > StreamId::MAX {
         Err(DecodeErrorKind::ReservedBit(kind.name()))
     } else {
-        Ok(id)
+        Ok(word)
     }
 }
 

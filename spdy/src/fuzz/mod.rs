@@ -1,10 +1,17 @@
 //! Bodies of the fuzz targets, also run by plain tests. Each panics when a property does not hold.
 
 mod codec;
+mod differential;
+mod golden;
 mod machine;
 mod model;
+mod sequences;
 
 pub use codec::{decode, encode_blocks, inflate, round_trip};
+pub use differential::{
+    Disagreement, End, Ours, REVIEWED, Story, Theirs, against_go, compare, ours, theirs,
+};
+pub use golden::golden;
 pub use machine::pair;
 pub use model::against_model;
 

@@ -11,9 +11,12 @@ import (
 const deadline = 120 * time.Second
 
 func main() {
-	time.AfterFunc(deadline, func() { fail(fmt.Errorf("still there after %s", deadline)) })
 	if len(os.Args) < 2 {
-		fail(fmt.Errorf("usage: server | client PORT [BYTES [headers]] | decode [CHUNK] | encode"))
+		fail(fmt.Errorf("usage: server | client PORT [BYTES [headers]] | decode [CHUNK] | encode | judge"))
+	}
+	// A fuzzer asks for hours, and takes the judge's input away when it ends.
+	if os.Args[1] != "judge" {
+		time.AfterFunc(deadline, func() { fail(fmt.Errorf("still there after %s", deadline)) })
 	}
 	var err error
 	switch os.Args[1] {
@@ -25,6 +28,8 @@ func main() {
 		err = decode(os.Args[2:])
 	case "encode":
 		err = encode()
+	case "judge":
+		err = judge()
 	default:
 		err = fmt.Errorf("no such mode: %s", os.Args[1])
 	}
