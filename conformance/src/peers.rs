@@ -29,6 +29,20 @@ pub enum Peer {
     SpdyRust,
     /// Wireshark's, from the distribution.
     Tshark,
+    /// The crate tungstenite.
+    WsTungstenite,
+    /// The crate fastwebsockets.
+    WsFastwebsockets,
+    /// ws, of node.
+    WsNpm,
+    /// gorilla/websocket.
+    WsGorilla,
+    /// golang.org/x/net/websocket.
+    WsXnet,
+    /// websockets, of Python.
+    WsPython,
+    /// The Autobahn TestSuite.
+    WsAutobahn,
 }
 
 impl Peer {
@@ -61,6 +75,13 @@ impl Peer {
             Self::SpdyNetty => in_peers("spdy-netty")?,
             Self::SpdyRust => in_peers("spdy-rust")?,
             Self::Tshark => in_path("tshark")?,
+            Self::WsTungstenite => in_peers("ws-tungstenite")?,
+            Self::WsFastwebsockets => in_peers("ws-fastwebsockets")?,
+            Self::WsNpm => in_peers("ws-npm")?,
+            Self::WsGorilla => in_peers("ws-gorilla")?,
+            Self::WsXnet => in_peers("ws-xnet")?,
+            Self::WsPython => in_peers("ws-python")?,
+            Self::WsAutobahn => in_peers("ws-autobahn")?,
         };
         ensure!(path.is_file(), "{} is no file", path.display());
         Ok(path)
@@ -74,6 +95,13 @@ impl Peer {
                 "conformance/peers/spdy/build"
             }
             Self::Tshark => "the distribution's package tshark",
+            Self::WsTungstenite
+            | Self::WsFastwebsockets
+            | Self::WsNpm
+            | Self::WsGorilla
+            | Self::WsXnet
+            | Self::WsPython
+            | Self::WsAutobahn => "conformance/peers/ws/build",
         }
     }
 }

@@ -13,7 +13,7 @@ pub struct Limits {
     pub message: Option<u64>,
     /// (B17) Frames of a message. Default 1,024, at most 1,048,576; `None`: any.
     pub fragments: Option<u32>,
-    /// (B19) Pings and pongs of the peer within 10 s. Default 100, at most 10,000.
+    /// (B19) Pings and pongs of the peer within 10 s. Default 100, at most 100,000.
     pub control: u32,
     /// (B19) Pongs that wait to be written; with more, the latest ping takes the place of the one
     /// before it. Default 16, at most 1,024.
@@ -44,7 +44,7 @@ impl Limits {
         let table = [
             ("message", self.message.unwrap_or(1), 1 << 30),
             ("fragments", self.fragments.unwrap_or(1).into(), 1 << 20),
-            ("control", self.control.into(), 10_000),
+            ("control", self.control.into(), 100_000),
             ("pongs", self.pongs.into(), 1024),
             ("outgoing", self.outgoing, 256 << 20),
         ];

@@ -266,7 +266,7 @@ fn limits_at_n_and_n_plus_1() {
         (|l| l.message = Some(0), "message"),
         (|l| l.message = Some((1 << 30) + 1), "message"),
         (|l| l.fragments = Some(0), "fragments"),
-        (|l| l.control = 10_001, "control"),
+        (|l| l.control = 100_001, "control"),
         (|l| l.pongs = 0, "pongs"),
         (|l| l.outgoing = 0, "outgoing"),
     ];
