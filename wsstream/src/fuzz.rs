@@ -213,7 +213,7 @@ fn frames(choices: &mut Input<'_>, role: Role) -> Vec<u8> {
             length
         });
         let masked = (role == Role::Server) != (shape & 0x40 != 0 && shape & 0x20 != 0);
-        let key = masked.then(|| [shape, 2, 3, 4]);
+        let key = masked.then_some([shape, 2, 3, 4]);
         let head = Head {
             fin: shape & 0x10 != 0 || opcode.is_control(),
             opcode,

@@ -50,6 +50,14 @@ impl Server {
         })
     }
 
+    /// The same with one flag more.
+    fn real_with(program: &Path, flag: &str) -> anyhow::Result<Self> {
+        Self::start(
+            &format!("-demo {flag} -listen 127.0.0.1:0 -kubeconfig-out"),
+            |pf| pf.start_program(program),
+        )
+    }
+
     /// `pf serve`, with its pod `web`.
     fn ours() -> anyhow::Result<Self> {
         Self::start("serve --kubeconfig-out", Pf::start)

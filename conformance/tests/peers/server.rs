@@ -4,7 +4,7 @@ use std::{io::Read as _, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use conformance::{
-    cases::{connect, ending, exchange, expect_reset, many},
+    cases::{bulk, connect, ending, exchange, expect_reset, many},
     peers::Peer,
     program::Pf,
 };
@@ -32,6 +32,43 @@ fn echo_and_http() -> anyhow::Result<()> {
         ensure!(page.starts_with("hello from peer "), "{page}");
         Ok(())
     })
+}
+
+/// Its proxy tunnels, its runtime end knows channels.
+#[test]
+fn tunnel_and_channels() -> anyhow::Result<()> {
+    on_server(|server| {
+        for how in ["auto", "tunnel", "channel"] {
+            let line = format!("--protocol {how} -v1 pod/peer :7000 :7005");
+            let forward = Pf::line(&line).kubeconfig(&server.kubeconfig());
+            let (process, at) = forward.forward(2)?;
+            let said = if how == "channel" {
+                "v4.channel"
+            } else {
+                "in a WebSocket"
+            };
+            process.stderr_says(said, SOON)?;
+            exchange::echo_and_stay(at[0]).context(how)?;
+            bulk::upload(at[1], 64 << 20).context(how)?;
+        }
+        Ok(())
+    })
+}
+
+/// An old gateway hands a tunnel's request on: SPDY follows, once.
+#[test]
+fn falls_back_where_there_is_no_tunnel() -> anyhow::Result<()> {
+    let Some(program) = find(Peer::Server)? else {
+        return Ok(());
+    };
+    let server = Server::real_with(&program, "-tunnel=false")?;
+    let forward = Pf::line("-v1 pod/peer :7000").kubeconfig(&server.kubeconfig());
+    let (process, at) = forward.forward(1)?;
+    process.stderr_says("session: SPDY/3.1\n", SOON)?;
+    exchange::echo(at[0])?;
+    let said = process.stderr();
+    ensure!(said.matches("asking for SPDY/3.1").count() == 1, "{said}");
+    Ok(())
 }
 
 #[test]
