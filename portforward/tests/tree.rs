@@ -6,6 +6,11 @@ use std::process::Command;
 
 /// Crates that `package` is built from, itself not counted.
 fn tree(package: &str) -> BTreeSet<String> {
+    tree_to(package, "100")
+}
+
+/// The same, so many arrows deep.
+fn tree_to(package: &str, depth: &str) -> BTreeSet<String> {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
     let output = Command::new(env!("CARGO"))
         .args([
@@ -18,6 +23,8 @@ fn tree(package: &str) -> BTreeSet<String> {
         ])
         .args([
             "--all-features",
+            "--depth",
+            depth,
             "-e",
             "normal",
             "--prefix",
@@ -74,6 +81,10 @@ fn the_protocol_crates_are_pure() {
     assert!(
         spdy.is_subset(&set(&["bytes", "flate2", "zlib-rs", "crc32fast", "cfg-if"])),
         "{spdy:?}"
+    );
+    assert_eq!(
+        tree_to("wsstream", "1"),
+        set(&["base64", "bytes", "getrandom", "sha1"])
     );
     let wsstream = tree("wsstream");
     for banned in [
