@@ -49,9 +49,11 @@ async fn serve() -> Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        if let Err(e) = answer(stream).await {
-            eprintln!("ws-fastwebsockets: {e}");
-        }
+        tokio::spawn(async {
+            if let Err(e) = answer(stream).await {
+                eprintln!("ws-fastwebsockets: {e}");
+            }
+        });
     }
 }
 
@@ -59,7 +61,7 @@ async fn answer(stream: TcpStream) -> Result<()> {
     let upgraded: Arc<Mutex<Option<UpgradeFut>>> = Arc::default();
     let service = service_fn(|request: Request<Incoming>| {
         let upgraded = Arc::clone(&upgraded);
-        async move { accept(request, &upgraded) }
+        async move { accept(request, &upgraded).map_err(io::Error::other) }
     });
     http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
@@ -190,7 +192,7 @@ async fn client(port: u16, bytes: usize, seed: u32) -> Result<()> {
         match frame.opcode {
             OpCode::Pong => greeting.pong(&frame.payload)?,
             OpCode::Text | OpCode::Binary => {
-                greeting.message(frame.opcode == OpCode::Text, &frame.payload)?
+                greeting.message(frame.opcode == OpCode::Text, &frame.payload)?;
             }
             _ => return Err("unasked for, before the bulk".into()),
         }
@@ -223,7 +225,7 @@ async fn client(port: u16, bytes: usize, seed: u32) -> Result<()> {
         match frame.opcode {
             OpCode::Pong if *frame.payload == *b"between" => {}
             OpCode::Text | OpCode::Binary => {
-                back.take(frame.opcode == OpCode::Text, &frame.payload)?
+                back.take(frame.opcode == OpCode::Text, &frame.payload)?;
             }
             _ => return Err("unasked for, in the bulk".into()),
         }
@@ -239,7 +241,7 @@ async fn client(port: u16, bytes: usize, seed: u32) -> Result<()> {
             (OpCode::Pong, b"between") => {}
             (OpCode::Close, []) => println!("ok close 1005"),
             (OpCode::Close, [high, low, ..]) => {
-                println!("ok close {}", u16::from_be_bytes([*high, *low]))
+                println!("ok close {}", u16::from_be_bytes([*high, *low]));
             }
             _ => return Err("a message, after close".into()),
         }

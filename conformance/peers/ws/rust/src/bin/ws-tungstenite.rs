@@ -48,14 +48,17 @@ async fn serve() -> Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        if let Err(e) = answer(stream).await {
-            eprintln!("ws-tungstenite: {e}");
-        }
+        tokio::spawn(async {
+            if let Err(e) = answer(stream).await {
+                eprintln!("ws-tungstenite: {e}");
+            }
+        });
     }
 }
 
 #[expect(
     clippy::result_large_err,
+    clippy::unnecessary_wraps,
     reason = "the callback's type is the library's"
 )]
 fn select(
