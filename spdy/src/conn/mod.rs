@@ -87,7 +87,10 @@ pub struct Connection {
     unanswered: usize,
     /// Next id of ours; above [`StreamId::MAX`] when used up.
     next_id: u32,
+    /// The last one of the peer's that was looked at, for GOAWAY to name.
     last_peer_id: u32,
+    /// The highest that the peer has opened, also behind a GOAWAY.
+    last_seen_id: u32,
     /// GOAWAY came.
     going_away: bool,
     /// GOAWAY was sent, or waits in `goaway`.
@@ -136,6 +139,7 @@ impl Connection {
             unanswered: 0,
             next_id: config.first_id(),
             last_peer_id: 0,
+            last_seen_id: 0,
             going_away: false,
             goaway_sent: false,
             goaway: None,

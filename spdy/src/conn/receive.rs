@@ -48,7 +48,7 @@ impl Connection {
         if self.is_own(id) {
             id.get() < self.next_id
         } else {
-            id.get() <= self.last_peer_id
+            id.get() <= self.last_seen_id
         }
     }
 
@@ -74,6 +74,10 @@ impl Connection {
         let strict = self.is_strict();
         let Some(stream) = self.streams.get_mut(&id) else {
             self.drop_payload(n);
+            // A frame that comes in pieces is one oddity.
+            if data.remaining > 0 {
+                return Ok(());
+            }
             if strict && !self.was_opened(id) {
                 return self.error_reset(id, RstStatus::INVALID_STREAM);
             }
@@ -83,6 +87,9 @@ impl Connection {
             self.drop_payload(n);
             if strict {
                 return self.error_reset(id, RstStatus::STREAM_ALREADY_CLOSED);
+            }
+            if data.remaining > 0 {
+                return Ok(());
             }
             return self.ignore(now, None);
         }
@@ -124,10 +131,12 @@ impl Connection {
     }
 
     fn on_syn_stream(&mut self, now: Instant, syn: SynStream) -> Received {
+        let id = syn.id;
+        // Also of a stream that is dropped: what follows on it is no oddity.
+        self.last_seen_id = self.last_seen_id.max(id.get());
         if self.goaway_sent || self.going_away {
             return self.ignore(now, None);
         }
-        let id = syn.id;
         let last = self.last_peer_id;
         if self.is_strict() && self.is_own(id) {
             return Err(ConnectionErrorKind::StreamParity(id));

@@ -48,6 +48,7 @@ struct Model {
     streams: BTreeMap<u32, Stream>,
     next_id: u32,
     last_peer: u32,
+    last_seen: u32,
     goaway: bool,
     window: i64,
     left: i64,
@@ -116,7 +117,7 @@ impl Model {
         if self.own_parity(id) {
             id < self.next_id
         } else {
-            id <= self.last_peer
+            id <= self.last_seen
         }
     }
 
@@ -134,6 +135,7 @@ impl Model {
         match frame {
             Frame::SynStream(f) => {
                 let id = f.id.get();
+                self.last_seen = self.last_seen.max(id);
                 if self.goaway {
                 } else if self.strict && (self.own_parity(id) || id < self.last_peer) {
                     self.fail();
@@ -505,6 +507,7 @@ pub fn against_model(data: &[u8]) {
         streams: BTreeMap::new(),
         next_id: if client { 1 } else { 2 },
         last_peer: 0,
+        last_seen: 0,
         goaway: false,
         window: WINDOW,
         left: WINDOW,
