@@ -419,6 +419,9 @@ pub enum OpenError {
     IdsExhausted,
     /// [`crate::Limits::own_streams`] are open, or as many as the peer's SETTINGS allow.
     TooManyStreams(usize),
+    /// So many control frames wait to be written: streams were opened and reset while the transport
+    /// took nothing.
+    Unwritten(usize),
     /// A priority above 7 or an associated id of more than 31 bits.
     BadOpening,
     /// The header block cannot be written.
@@ -431,6 +434,7 @@ impl fmt::Display for OpenError {
             Self::GoingAway => f.write_str("the connection is going away"),
             Self::IdsExhausted => f.write_str("all stream ids of the connection are used"),
             Self::TooManyStreams(n) => write!(f, "{n} streams are open already"),
+            Self::Unwritten(n) => write!(f, "{n} control frames wait to be written"),
             Self::BadOpening => f.write_str("priority above 7, or associated id above 2^31 - 1"),
             Self::Encode(e) => e.fmt(f),
         }

@@ -142,6 +142,9 @@ pub struct Stats {
     pub unanswered_streams: usize,
     /// Answers that the peer provoked and that wait to be written (B10).
     pub queued_replies: usize,
+    /// Frames about streams that wait to be written: SYN_REPLY, our resets of the peer's, credit
+    /// (B6, B10).
+    pub queued_answers: usize,
     /// Events that wait to be polled (B12).
     pub queued_events: usize,
     /// Payload bytes handed out, or waiting in events, and not reported as consumed (B14).

@@ -38,7 +38,7 @@ fn what_follows_a_syn_that_crossed_our_goaway_is_no_oddity() {
 /// However many pieces it comes in.
 #[test]
 fn a_stray_frame_is_charged_once() {
-    let frame = data(1, false, &[0; 60_000]);
+    let frame = data(1, false, &vec![0; 60_000]);
     let mut peer = Peer::of(Dialect::Spdy31);
     let mut conn = connection(Config::strict(Role::Server));
     peer.sent(&mut conn);

@@ -31,7 +31,7 @@ use crate::event::{Event, Stats};
 use crate::flow::{Mode, ReceiveWindow, SendWindow};
 use crate::frame::{Frame, Ping, Setting, Settings, WindowUpdate};
 use crate::id_map::IdMap;
-use crate::outgoing::Outgoing;
+use crate::outgoing::{Cause, Outgoing};
 use crate::queue::Queues;
 use crate::status::GoAwayStatus;
 use crate::stream_id::StreamId;
@@ -182,11 +182,11 @@ impl Connection {
             entries.push(entry(Setting::INITIAL_WINDOW_SIZE, window));
         }
         let clear = false;
-        self.control(&Frame::Settings(Settings { clear, entries }), false);
+        self.control(&Frame::Settings(Settings { clear, entries }), Cause::Ours);
         let more = self.config.session_window.saturating_sub(INITIAL_WINDOW);
         if self.flow.is_active() && more > 0 {
             let update = WindowUpdate { id: 0, delta: more };
-            self.control(&Frame::WindowUpdate(update), false);
+            self.control(&Frame::WindowUpdate(update), Cause::Ours);
         }
     }
 
@@ -225,7 +225,11 @@ impl Connection {
     /// Whether answers that the peer provoked must leave before more is read (B10).
     #[must_use]
     pub fn is_blocked(&self) -> bool {
-        !self.output_ended && self.outgoing.replies() >= self.config.limits.queued_replies
+        let limits = &self.config.limits;
+        let of_streams = limits.frames_of(limits.peer_streams);
+        let waiting = self.outgoing.waiting();
+        !self.output_ended
+            && (waiting.provoked >= limits.queued_replies || waiting.stream >= of_streams)
     }
 
     /// Whether something must be polled or [consumed](Connection::consumed) before more is read
@@ -319,7 +323,7 @@ impl Connection {
         self.goaway_sent = true;
         self.timers.going_away(now);
         if self.config.dialect == Dialect::Spdy31 && self.failed.is_none() {
-            self.control(&self.goaway_frame(status), false);
+            self.control(&self.goaway_frame(status), Cause::Ours);
         } else {
             self.goaway = Some(status);
         }
@@ -355,7 +359,7 @@ impl Connection {
             Some(next) if next <= StreamId::MAX => next,
             _ => id.wrapping_add(2).wrapping_sub(0x7fff_fffe),
         };
-        self.control(&Frame::Ping(Ping { id }), false);
+        self.control(&Frame::Ping(Ping { id }), Cause::Ours);
         Some(id)
     }
 
@@ -385,7 +389,8 @@ impl Connection {
             own_streams: self.own_streams(),
             peer_streams: self.peer_streams.saturating_add(self.unread.len()),
             unanswered_streams: self.unanswered,
-            queued_replies: self.outgoing.replies(),
+            queued_replies: self.outgoing.waiting().provoked,
+            queued_answers: self.outgoing.waiting().stream,
             queued_events: self.events.len(),
             unconsumed: self.unconsumed,
             queued_to_send: self.queues.bytes(),

@@ -10,6 +10,7 @@ use crate::frame::{
     Data, Frame, GoAway, Headers, Ping, RstStream, Setting, Settings, SynReply, SynStream,
     WindowUpdate,
 };
+use crate::outgoing::Cause;
 use crate::status::RstStatus;
 use crate::stream_id::StreamId;
 use std::time::Instant;
@@ -185,7 +186,7 @@ impl Connection {
 
     fn refuse(&mut self, id: StreamId) {
         let status = RstStatus::REFUSED_STREAM;
-        self.control(&Frame::RstStream(RstStream { id, status }), true);
+        self.control(&Frame::RstStream(RstStream { id, status }), Cause::Provoked);
     }
 
     fn on_syn_reply(&mut self, now: Instant, reply: SynReply) -> Received {
@@ -228,7 +229,7 @@ impl Connection {
         let from_client = ping.id & 1 == 1;
         if from_client != (self.config.role == Role::Client) {
             self.count_ping(now)?;
-            self.control(&Frame::Ping(ping), true);
+            self.control(&Frame::Ping(ping), Cause::Provoked);
             return Ok(());
         }
         let position = self.pinged.iter().position(|(id, _)| *id == ping.id);

@@ -6,6 +6,7 @@ use crate::error::StreamError;
 use crate::event::Event;
 use crate::flow::Mode;
 use crate::frame::{FIN, Frame, GoAway, HEAD, RstStream, WindowUpdate};
+use crate::outgoing::Cause;
 use crate::queue::{Next, QUANTUM};
 use crate::status::{GoAwayStatus, RstStatus};
 use crate::stream_id::StreamId;
@@ -173,23 +174,23 @@ impl Connection {
         true
     }
 
-    /// RST_STREAM, which must not overtake its own stream's DATA. `reply`: the peer provoked it.
+    /// RST_STREAM, which must not overtake its own stream's DATA.
     pub(super) fn send_reset(
         &mut self,
         id: StreamId,
         stream: &Stream,
         status: RstStatus,
-        reply: bool,
+        cause: Cause,
     ) {
         let reset = RstStream { id, status };
         let waits = self.queues.holds(id);
-        if waits && !self.flow.is_active() && !reply {
+        if waits && !self.flow.is_active() && cause != Cause::Provoked {
             self.queues.end_with_reset(id, status);
             return;
         }
         self.queues.discard(id);
         if self.outgoing.has_left(stream.last_data) {
-            self.control(&Frame::RstStream(reset), reply);
+            self.control(&Frame::RstStream(reset), cause);
         } else {
             self.push_last(reset);
         }
@@ -215,17 +216,17 @@ impl Connection {
     }
 
     /// Queues a control frame without header block, which always encodes.
-    pub(super) fn control(&mut self, frame: &Frame, reply: bool) {
+    pub(super) fn control(&mut self, frame: &Frame, cause: Cause) {
         let before = self.outgoing.control().len();
         if self.encoder.encode(frame, self.outgoing.control()).is_ok() {
-            self.end_control(before, reply);
+            self.end_control(before, cause);
         }
     }
 
     /// A control frame was appended to what was `before` bytes long.
-    pub(super) fn end_control(&mut self, before: usize, reply: bool) {
+    pub(super) fn end_control(&mut self, before: usize, cause: Cause) {
         let len = self.outgoing.control().len().saturating_sub(before);
-        self.outgoing.end_control(len, reply);
+        self.outgoing.end_control(len, cause);
         self.timers.sent();
     }
 
@@ -243,7 +244,7 @@ impl Connection {
                 id: id.get(),
                 delta,
             };
-            self.control(&Frame::WindowUpdate(update), false);
+            self.control(&Frame::WindowUpdate(update), Cause::Stream);
         }
     }
 
@@ -254,7 +255,7 @@ impl Connection {
         }
         if let Some(delta) = self.receive_window.update(self.config.session_window) {
             let update = WindowUpdate { id: 0, delta };
-            self.control(&Frame::WindowUpdate(update), false);
+            self.control(&Frame::WindowUpdate(update), Cause::Stream);
         }
     }
 

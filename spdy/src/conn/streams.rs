@@ -8,6 +8,7 @@ use crate::event::Event;
 use crate::flow::{ReceiveWindow, SendWindow};
 use crate::frame::{Frame, RstStream};
 use crate::header::HeaderBlock;
+use crate::outgoing::Cause;
 use crate::status::RstStatus;
 use crate::stream_id::StreamId;
 use bytes::Bytes;
@@ -45,6 +46,11 @@ impl Connection {
         if own >= self.peer_max_streams.map_or(limit, |max| max.min(limit)) {
             return Err(OpenError::TooManyStreams(own));
         }
+        // Streams that were opened and reset while nothing could be written.
+        let unwritten = self.outgoing.waiting().ours;
+        if unwritten >= self.config.limits.frames_of(limit) {
+            return Err(OpenError::Unwritten(unwritten));
+        }
         let mut id = StreamId::new(self.next_id).ok_or(OpenError::IdsExhausted)?;
         // A tolerated client's even id may be in the way of ours.
         while self.streams.contains_key(&id) {
@@ -55,7 +61,7 @@ impl Connection {
         self.encoder
             .syn_stream(id, opening, headers, self.outgoing.control())
             .map_err(OpenError::Encode)?;
-        self.end_control(before, false);
+        self.end_control(before, Cause::Ours);
         self.next_id = self.next_id.saturating_add(2);
         self.stats.opened = self.stats.opened.saturating_add(1);
         let stream = self.stream(
@@ -114,8 +120,7 @@ impl Connection {
         stream.replied = true;
         stream.local_open &= !fin;
         self.unanswered = self.unanswered.saturating_sub(1);
-        // Bounded by the number of streams (B6), so not counted as a provoked answer.
-        self.end_control(before, false);
+        self.end_control(before, Cause::Stream);
         self.forget_if_done(id);
         Ok(())
     }
@@ -151,7 +156,7 @@ impl Connection {
         if with_fin {
             stream.local_open = false;
         }
-        self.end_control(before, false);
+        self.end_control(before, Cause::Ours);
         if fin && waits {
             self.send(id, &mut Bytes::new(), true)?;
         }
@@ -169,7 +174,12 @@ impl Connection {
             self.release(unread);
         }
         if let Some(stream) = self.forget(id, true) {
-            self.send_reset(id, &stream, status, false);
+            let cause = if stream.own {
+                Cause::Ours
+            } else {
+                Cause::Stream
+            };
+            self.send_reset(id, &stream, status, cause);
         }
     }
 
@@ -232,9 +242,9 @@ impl Connection {
         match self.forget(id, false) {
             Some(stream) => {
                 self.events.push_back(Event::Reset { id, status });
-                self.send_reset(id, &stream, status, true);
+                self.send_reset(id, &stream, status, Cause::Provoked);
             }
-            None => self.control(&Frame::RstStream(RstStream { id, status }), true),
+            None => self.control(&Frame::RstStream(RstStream { id, status }), Cause::Provoked),
         }
         Ok(())
     }

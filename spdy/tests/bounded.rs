@@ -1,0 +1,154 @@
+//! What a peer that does not read, or a caller that does not write, can make a connection hold.
+#![allow(
+    missing_docs,
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test"
+)]
+
+mod common;
+
+use bytes::{Buf, Bytes, BytesMut};
+use common::{Peer, connection, data, events, headers, id};
+use spdy::{Config, Connection, Dialect, Event, HeaderBlock, OpenError, Role, RstStatus};
+
+/// B6 and B10 for the frames that wait.
+const STREAMS: usize = 3;
+const REPLIES: usize = 10;
+const FRAMES: usize = REPLIES + 2 * STREAMS;
+
+fn small(mut config: Config) -> Connection {
+    config.limits.peer_streams = STREAMS;
+    config.limits.own_streams = STREAMS;
+    config.limits.queued_replies = REPLIES;
+    config.limits.rapid_resets = 1000;
+    connection(config)
+}
+
+fn server() -> Connection {
+    small(Config::kubernetes(Role::Server))
+}
+
+/// Everything is read, or nothing: the transport takes nothing meanwhile.
+fn read(conn: &mut Connection, bytes: &[u8]) -> bool {
+    let mut input = BytesMut::from(bytes);
+    let now = std::time::Instant::now();
+    conn.recv(now, &mut input).unwrap();
+    conn.outgoing();
+    input.is_empty()
+}
+
+/// A stream that is opened, and answered in some way.
+fn open(peer: &mut Peer, conn: &mut Connection, n: u32, answer: fn(&mut Connection, u32)) -> bool {
+    let syn = peer.syn(n);
+    let was_read = read(conn, &syn);
+    for event in events(conn) {
+        if let Event::Opened { .. } = event {
+            answer(conn, n);
+        }
+    }
+    was_read
+}
+
+#[test]
+fn answers_to_streams_that_are_gone_stop_reading() {
+    type Answer = fn(&mut Connection, u32);
+    let answers: [Answer; 2] = [
+        |conn, n| conn.reply(id(n), &HeaderBlock::new(), true).unwrap(),
+        |conn, n| conn.reset(id(n), RstStatus::CANCEL),
+    ];
+    for answer in answers {
+        let (mut peer, mut conn) = (Peer::light(), server());
+        let mut n = 1;
+        for waiting in 1..=FRAMES {
+            assert!(!conn.is_blocked(), "{waiting}");
+            assert!(open(&mut peer, &mut conn, n, answer));
+            if conn.has_stream(id(n)) {
+                assert!(read(&mut conn, &data(n, true, b"")) || conn.is_blocked());
+                let reset = peer.reset(n);
+                assert!(read(&mut conn, &reset) || conn.is_blocked());
+            }
+            events(&mut conn);
+            assert_eq!(conn.stats().queued_answers, waiting);
+            n += 2;
+        }
+        assert!(conn.is_blocked());
+        assert!(!open(&mut peer, &mut conn, n, answer), "nothing is read");
+        let first = conn.outgoing().remaining() / FRAMES;
+        conn.outgoing().advance(first + 20);
+        assert!(!conn.is_blocked(), "one has left");
+    }
+}
+
+/// A peer with many streams may be slow to read their answers.
+#[test]
+fn a_thousand_honest_answers_do_not_stop_reading() {
+    let mut conn = common::server();
+    let mut peer = Peer::light();
+    for n in 0..1000 {
+        let reply: fn(&mut Connection, u32) =
+            |conn, n| conn.reply(id(n), &HeaderBlock::new(), false).unwrap();
+        assert!(open(&mut peer, &mut conn, 2 * n + 1, reply));
+    }
+    assert_eq!(conn.stats().queued_answers, 1000);
+    assert!(!conn.is_blocked());
+}
+
+#[test]
+fn credit_that_nobody_reads_stops_reading() {
+    let mut peer = Peer::of(Dialect::Spdy31);
+    let mut conn = small(Config::strict(Role::Server));
+    let gone = [peer.syn(1), peer.reset(1)].concat();
+    assert!(read(&mut conn, &gone));
+    events(&mut conn);
+    let frame = data(1, false, &vec![0; 32 << 10]);
+    for _ in 0..FRAMES {
+        assert!(read(&mut conn, &frame));
+    }
+    assert!(conn.is_blocked() && !read(&mut conn, &frame));
+    assert_eq!(conn.stats().queued_answers, FRAMES);
+    // Nobody writes any more: then nobody is waited for.
+    conn.end_of_output();
+    assert!(!conn.is_blocked());
+}
+
+/// The same of the caller's doing never stops reading: it stops opening.
+#[test]
+fn streams_opened_and_reset_while_nothing_is_written() {
+    let mut conn = small(Config::kubernetes(Role::Client));
+    for _ in 0..FRAMES / 2 {
+        let stream = conn.open(&headers(), false).unwrap();
+        conn.reset(stream, RstStatus::CANCEL);
+    }
+    let refused = conn.open(&headers(), false).unwrap_err();
+    assert_eq!(refused, OpenError::Unwritten(FRAMES));
+    assert_eq!(refused.to_string(), "16 control frames wait to be written");
+    assert!(!conn.is_blocked());
+    common::drain(&mut conn);
+    assert!(conn.open(&headers(), false).is_ok());
+}
+
+/// Turns of streams that are gone, while the transport takes control frames and never DATA.
+#[test]
+fn turns_of_streams_that_are_gone_are_forgotten() {
+    let mut config = Config::kubernetes(Role::Server);
+    config.write_ahead = 1;
+    let (mut peer, mut conn) = (Peer::light(), connection(config));
+    let reply_and_send: fn(&mut Connection, u32) = |conn, n| {
+        conn.reply(id(n), &HeaderBlock::new(), false).unwrap();
+        conn.send(id(n), &mut Bytes::from_static(b"x"), false)
+            .unwrap();
+    };
+    assert!(open(&mut peer, &mut conn, 1, reply_and_send));
+    let data_lane = 9;
+    for n in 1..1000 {
+        assert!(open(&mut peer, &mut conn, 2 * n + 1, reply_and_send));
+        let reset = peer.reset(2 * n + 1);
+        assert!(read(&mut conn, &reset));
+        events(&mut conn);
+        let control = conn.outgoing().remaining() - data_lane;
+        conn.outgoing().advance(control);
+    }
+    assert_eq!(conn.stats().queued_to_send, 0);
+}
