@@ -11,7 +11,7 @@ mod common;
 
 use bytes::{Buf, Bytes, BytesMut};
 use common::{Peer, connection, data, events, headers, id};
-use spdy::{Config, Connection, Dialect, Event, HeaderBlock, OpenError, Role, RstStatus};
+use spdy::{Config, Connection, Dialect, Event, Frame, HeaderBlock, OpenError, Role, RstStatus};
 
 /// B6 and B10 for the frames that wait.
 const STREAMS: usize = 3;
@@ -129,26 +129,55 @@ fn streams_opened_and_reset_while_nothing_is_written() {
     assert!(conn.open(&headers(), false).is_ok());
 }
 
-/// Turns of streams that are gone, while the transport takes control frames and never DATA.
+/// Streams that are gone and whose last words wait behind DATA count beside their payload (B15).
 #[test]
-fn turns_of_streams_that_are_gone_are_forgotten() {
+fn last_words_that_wait_are_bounded() {
     let mut config = Config::kubernetes(Role::Server);
     config.write_ahead = 1;
+    config.limits.session_send = 10 * 257;
     let (mut peer, mut conn) = (Peer::light(), connection(config));
-    let reply_and_send: fn(&mut Connection, u32) = |conn, n| {
-        conn.reply(id(n), &HeaderBlock::new(), false).unwrap();
-        conn.send(id(n), &mut Bytes::from_static(b"x"), false)
-            .unwrap();
-    };
-    assert!(open(&mut peer, &mut conn, 1, reply_and_send));
-    let data_lane = 9;
-    for n in 1..1000 {
-        assert!(open(&mut peer, &mut conn, 2 * n + 1, reply_and_send));
-        let reset = peer.reset(2 * n + 1);
-        assert!(read(&mut conn, &reset));
-        events(&mut conn);
-        let control = conn.outgoing().remaining() - data_lane;
-        conn.outgoing().advance(control);
+    let reply: fn(&mut Connection, u32) =
+        |conn, n| conn.reply(id(n), &HeaderBlock::new(), false).unwrap();
+    let mut taken = Vec::new();
+    for n in 0..20 {
+        assert!(open(&mut peer, &mut conn, 2 * n + 1, reply));
+        let mut payload = Bytes::from_static(b"x");
+        taken.push(conn.send(id(2 * n + 1), &mut payload, false).unwrap());
+        conn.reset(id(2 * n + 1), RstStatus::CANCEL);
     }
-    assert_eq!(conn.stats().queued_to_send, 0);
+    // The first is framed, ten wait; from then on a reset leaves at once.
+    assert_eq!(taken.iter().sum::<usize>(), 11, "{taken:?}");
+    assert_eq!(conn.stats().queued_to_send, 10);
+    let sent = peer.sent(&mut conn);
+    let count = |want: fn(&Frame) -> bool| sent.iter().filter(|f| want(f)).count();
+    assert_eq!(count(|f| matches!(f, Frame::Data(_))), 11);
+    assert_eq!(count(|f| matches!(f, Frame::RstStream(_))), 20);
+    // Room again.
+    assert!(open(&mut peer, &mut conn, 99, reply));
+    for _ in 0..2 {
+        let sent = conn.send(id(99), &mut Bytes::from(vec![0; 1000]), false);
+        assert_eq!(sent, Ok(1000));
+    }
+}
+
+/// A byte costs about a byte, and they leave together.
+#[test]
+fn single_bytes_are_held_and_sent_together() {
+    let mut config = Config::kubernetes(Role::Client);
+    config.write_ahead = 1;
+    let (mut peer, mut conn) = (Peer::light(), connection(config));
+    let stream = conn.open(&headers(), false).unwrap();
+    for _ in 0..=10_000 {
+        let sent = conn.send(stream, &mut Bytes::from_static(b"x"), false);
+        assert_eq!(sent, Ok(1));
+    }
+    let lengths: Vec<_> = peer
+        .sent(&mut conn)
+        .iter()
+        .filter_map(|f| match f {
+            Frame::Data(data) => Some(data.payload.len()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(lengths, [1, 10_000]);
 }

@@ -51,7 +51,7 @@ impl Connection {
         if !direct {
             let limits = &self.config.limits;
             let stream_room = limits.stream_send.saturating_sub(self.queues.bytes_of(id));
-            let session_room = limits.session_send.saturating_sub(self.queues.bytes());
+            let session_room = limits.session_send.saturating_sub(self.queues.charged());
             n = n.min(stream_room).min(session_room);
         }
         let fin = fin && n == data.len();
