@@ -9,9 +9,9 @@
 
 mod common;
 
-use bytes::BytesMut;
-use common::{Peer, connection, data, drain, id, server};
-use spdy::{Config, Dialect, Frame, GoAwayStatus, HeaderBlock, Role};
+use bytes::{Bytes, BytesMut};
+use common::{Peer, connection, data, drain, headers, id, server};
+use spdy::{Config, Dialect, Frame, GoAwayStatus, HeaderBlock, Role, RstStatus};
 
 /// A stream whose SYN_STREAM crossed our GOAWAY, with DATA behind it (PROTOCOL.md 1.6: dropped).
 #[test]
@@ -62,4 +62,35 @@ fn a_stray_frame_is_charged_once() {
         conn.recv(peer.now, &mut BytesMut::from(piece)).unwrap();
     }
     assert_eq!((conn.stats().glitches, conn.stats().ignored), (4, 1));
+}
+
+/// Also behind a reset that waits behind its stream's DATA; but not behind a caller who only waits
+/// for room.
+#[test]
+fn goaway_is_behind_all_that_waits() {
+    let mut config = Config::kubernetes(Role::Client);
+    config.write_ahead = 1;
+    config.limits.stream_send = 10;
+    let (mut peer, mut conn) = (Peer::new(), connection(config));
+    let [one, two] = [(); 2].map(|()| conn.open(&headers(), false).unwrap());
+    for _ in 0..2 {
+        conn.send(one, &mut Bytes::from_static(b"0123456789"), false)
+            .unwrap();
+    }
+    conn.reset(one, RstStatus::CANCEL);
+    let mut more = Bytes::from_static(b"more than there is room for");
+    assert_eq!(conn.send(two, &mut more, false), Ok(10));
+    assert_eq!(conn.send(two, &mut more, false), Ok(0));
+    conn.go_away(peer.now, GoAwayStatus::OK);
+    let sent = peer.sent(&mut conn);
+    assert!(matches!(
+        sent[2..],
+        [
+            Frame::Data(_),
+            Frame::Data(_),
+            Frame::RstStream(_),
+            Frame::Data(_),
+            Frame::GoAway(_),
+        ]
+    ));
 }

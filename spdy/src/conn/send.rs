@@ -109,7 +109,9 @@ impl Connection {
                 self.events.push_back(Event::Writable { id });
             }
         }
-        if self.queues.bytes() == 0
+        // Not what only waits for room, which may never be asked for again.
+        if self.goaway.is_some()
+            && !self.queues.holds_any()
             && let Some(status) = self.goaway.take()
         {
             let mut bytes = BytesMut::new();
