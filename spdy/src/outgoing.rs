@@ -54,6 +54,8 @@ pub struct Outgoing {
     data_left: u64,
     /// Entries of `control_frames`.
     waiting: Waiting,
+    /// Nothing is taken any more.
+    ended: bool,
 }
 
 /// One DATA frame, or a control frame that must stay behind DATA (empty payload).
@@ -127,9 +129,23 @@ impl Outgoing {
 
     /// A control frame of `len` bytes was appended.
     pub(crate) fn end_control(&mut self, len: usize, cause: Cause) {
+        if self.ended {
+            self.control.clear();
+            return;
+        }
         let waiting = self.waiting.of(cause);
         *waiting = waiting.saturating_add(1);
         self.control_frames.push_back((len, cause));
+    }
+
+    /// Drops what waits, as if it had left, and from now on everything.
+    pub(crate) fn end(&mut self) {
+        let dropped = u64::try_from(self.data.len()).unwrap_or(u64::MAX);
+        *self = Self {
+            data_left: self.data_left.saturating_add(dropped),
+            ended: true,
+            ..Self::default()
+        };
     }
 
     /// Control frames waiting.
@@ -149,6 +165,10 @@ impl Outgoing {
     }
 
     fn push(&mut self, head: Head, payload: Bytes) -> u64 {
+        if self.ended {
+            self.data_left = self.data_left.saturating_add(1);
+            return self.data_left;
+        }
         let frame = Frame { head, payload };
         self.data_len = self.data_len.saturating_add(frame.len());
         self.data.push_back(frame);
@@ -317,6 +337,20 @@ mod tests {
         assert_eq!(out.waiting(), both);
         assert_eq!(take(&mut out, n - 5), b"trolmoresecond..the very last...");
         assert!(out.is_empty() && out.has_left(second) && out.waiting() == Waiting::default());
+    }
+
+    #[test]
+    fn after_the_end_everything_has_left() {
+        let mut out = Outgoing::default();
+        let first = out.push_data(*b"headhead", Bytes::from_static(b"payload"));
+        control(&mut out, b"control", Cause::Provoked);
+        take(&mut out, 9);
+        out.end();
+        assert!(out.is_empty() && out.has_left(first) && out.waiting() == Waiting::default());
+        let second = out.push_data(*b"headhead", Bytes::from_static(b"payload"));
+        control(&mut out, b"control", Cause::Provoked);
+        assert!(out.is_empty() && out.has_left(second) && second > first);
+        assert_eq!((out.waiting(), out.chunk()), (Waiting::default(), &b""[..]));
     }
 
     #[test]

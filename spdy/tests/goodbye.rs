@@ -11,7 +11,7 @@ mod common;
 
 use bytes::{Bytes, BytesMut};
 use common::{Peer, connection, data, drain, headers, id, server};
-use spdy::{Config, Dialect, Frame, GoAwayStatus, HeaderBlock, Role, RstStatus};
+use spdy::{Config, Connection, Dialect, Frame, GoAwayStatus, HeaderBlock, Role, RstStatus};
 
 /// A stream whose SYN_STREAM crossed our GOAWAY, with DATA behind it (PROTOCOL.md 1.6: dropped).
 #[test]
@@ -93,4 +93,75 @@ fn goaway_is_behind_all_that_waits() {
             Frame::GoAway(_),
         ]
     ));
+}
+
+/// Nobody writes: nothing waits, and nothing holds up reading or the end.
+#[test]
+fn without_output_nothing_waits() {
+    for mut config in [
+        Config::kubernetes(Role::Server),
+        Config::strict(Role::Server),
+    ] {
+        config.limits.peer_streams = 1;
+        config.limits.error_resets = 1024;
+        config.write_ahead = 1;
+        let (mut peer, mut conn) = (Peer::light(), connection(config));
+        let syn = peer.syn(1);
+        peer.feed(&mut conn, &syn);
+        conn.reply(id(1), &HeaderBlock::new(), false).unwrap();
+        let send = |conn: &mut Connection, fin| {
+            let mut payload = Bytes::from(vec![0; 1000]);
+            conn.send(id(1), &mut payload, fin)
+        };
+        for fin in [false, false, true] {
+            send(&mut conn, fin).unwrap();
+        }
+        let end = data(1, true, b"end");
+        conn.recv(peer.now, &mut BytesMut::from(end.as_slice()))
+            .unwrap();
+        conn.go_away(peer.now, GoAwayStatus::OK);
+        assert!(conn.has_stream(id(1)) && conn.stats().queued_to_send > 0);
+        conn.end_of_output();
+        assert!(!conn.has_stream(id(1)), "both have ended");
+        assert!(conn.is_done() && conn.stats().queued_to_send == 0);
+    }
+    // What comes later.
+    for flow_control in [false, true] {
+        let mut config = Config::kubernetes(Role::Server);
+        if flow_control {
+            config = Config::strict(Role::Server);
+        }
+        let (mut peer, mut conn) = (Peer::light(), connection(config));
+        conn.end_of_output();
+        let syn = peer.syn(1);
+        peer.feed(&mut conn, &syn);
+        conn.reply(id(1), &HeaderBlock::new(), false).unwrap();
+        for _ in 0..200 {
+            // More than any window or budget.
+            let mut payload = Bytes::from(vec![0; 16 << 10]);
+            assert_eq!(conn.send(id(1), &mut payload, false), Ok(16 << 10));
+        }
+        for n in 0..1000 {
+            let again = peer.syn(1);
+            let ended = conn.recv(peer.now, &mut BytesMut::from(again.as_slice()));
+            assert_eq!(ended.is_err(), n >= 256, "B9");
+        }
+        assert_eq!((conn.stats().outgoing, conn.stats().queued_replies), (0, 0));
+        assert!(!conn.is_blocked());
+        conn.go_away(peer.now, GoAwayStatus::OK);
+        assert!(conn.is_done());
+    }
+}
+
+/// Streams that are open do not keep a connection that has failed.
+#[test]
+fn a_failed_connection_is_done_when_goaway_is_written() {
+    let (mut peer, mut conn) = (Peer::new(), server());
+    let syn = peer.syn(1);
+    peer.feed(&mut conn, &syn);
+    let zero = &b"\0\0\0\0\0\0\0\0"[..];
+    conn.recv(peer.now, &mut BytesMut::from(zero)).unwrap_err();
+    assert!(!conn.is_done(), "GOAWAY waits");
+    drain(&mut conn);
+    assert!(conn.is_done() && conn.poll_timeout().is_none());
 }

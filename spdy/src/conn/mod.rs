@@ -228,8 +228,7 @@ impl Connection {
         let limits = &self.config.limits;
         let of_streams = limits.frames_of(limits.peer_streams);
         let waiting = self.outgoing.waiting();
-        !self.output_ended
-            && (waiting.provoked >= limits.queued_replies || waiting.stream >= of_streams)
+        waiting.provoked >= limits.queued_replies || waiting.stream >= of_streams
     }
 
     /// Whether something must be polled or [consumed](Connection::consumed) before more is read
@@ -252,9 +251,17 @@ impl Connection {
             .map(|(id, _)| id)
     }
 
-    /// Nothing more will be written: answers no longer hold up [`Connection::recv`].
+    /// Nothing more will be written: what waits is dropped, and so is what is queued from now on, as
+    /// if it had left. Answers no longer hold up [`Connection::recv`]; no [`Event::Writable`] comes.
     pub fn end_of_output(&mut self) {
         self.output_ended = true;
+        self.goaway = None;
+        self.queues.clear();
+        self.outgoing.end();
+        let ids: Vec<StreamId> = self.streams.keys().copied().collect();
+        for id in ids {
+            self.forget_if_done(id);
+        }
     }
 
     /// Whether the bytes received so far end between frames, `input` being what
@@ -324,17 +331,17 @@ impl Connection {
         self.timers.going_away(now);
         if self.config.dialect == Dialect::Spdy31 && self.failed.is_none() {
             self.control(&self.goaway_frame(status), Cause::Ours);
-        } else {
+        } else if !self.output_ended {
             self.goaway = Some(status);
         }
     }
 
-    /// Whether GOAWAY was sent or received, no stream is left, and nothing waits to be written:
-    /// the transport can be closed.
+    /// Whether GOAWAY was sent or received and no stream is left, or the connection has failed, and
+    /// nothing waits to be written: the transport can be closed.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        (self.goaway_sent || self.going_away || self.failed.is_some())
-            && self.streams.is_empty()
+        let goodbye = self.goaway_sent || self.going_away;
+        (self.failed.is_some() || (goodbye && self.streams.is_empty()))
             && self.queues.is_empty()
             && self.goaway.is_none()
             && self.outgoing.is_empty()

@@ -42,9 +42,10 @@ impl Connection {
         let credit = credit.min(self.send_window.available());
         let usual = self.outgoing.data_len() < self.config.write_ahead
             && (!self.flow.is_active() || n <= credit);
-        // A FIN alone needs no credit, so it does not wait behind those that do.
+        // A FIN alone needs no credit, so it does not wait behind those that do. What is dropped
+        // waits for nothing.
         let direct = if self.queues.is_empty() {
-            usual || data.is_empty()
+            usual || data.is_empty() || self.output_ended
         } else {
             (usual && self.queues.nobody_ready() || data.is_empty()) && !self.queues.holds(id)
         };
