@@ -31,11 +31,7 @@ impl Connection {
             Frame::WindowUpdate(update) => self.on_window_update(update),
             Frame::Headers(headers) => self.on_headers(now, headers),
             Frame::Settings(settings) => self.on_settings(now, settings),
-            Frame::GoAway(GoAway { last_good, status }) => {
-                self.going_away = true;
-                self.events.push_back(Event::GoAway { last_good, status });
-                Ok(())
-            }
+            Frame::GoAway(goaway) => self.on_goaway(now, goaway),
             Frame::Unknown(_) => self.ignore(now, Some(Oddity::Strange)),
         }
     }
@@ -55,6 +51,16 @@ impl Connection {
 
     fn is_own(&self, id: StreamId) -> bool {
         id.is_client() == (self.config.role == Role::Client)
+    }
+
+    fn on_goaway(&mut self, now: Instant, goaway: GoAway) -> Received {
+        let again = std::mem::replace(&mut self.going_away, true);
+        let GoAway { last_good, status } = goaway;
+        self.events.push_back(Event::GoAway { last_good, status });
+        if again {
+            return self.odd(now, Oddity::Slight);
+        }
+        Ok(())
     }
 
     /// A frame for a stream that is not there. One that has ended is no oddity: frames cross.
@@ -135,7 +141,11 @@ impl Connection {
         let id = syn.id;
         // Also of a stream that is dropped: what follows on it is no oddity.
         self.last_seen_id = self.last_seen_id.max(id.get());
-        if self.goaway_sent || self.going_away {
+        if self.going_away {
+            // It said that it opens no more.
+            return self.ignore(now, Some(Oddity::Strange));
+        }
+        if self.goaway_sent {
             return self.ignore(now, None);
         }
         let last = self.last_peer_id;
@@ -152,7 +162,8 @@ impl Connection {
         self.last_peer_id = id.get();
         // No deployed server opens streams, and nobody would read them.
         let unwanted = self.config.role == Role::Client && !self.is_strict();
-        if unwanted || self.streams.contains_key(&id) {
+        let ours = self.is_own(id);
+        if unwanted || (ours && id.get() < self.next_id) {
             self.stats.error_resets = self.stats.error_resets.saturating_add(1);
             let limit = self.config.limits.error_resets;
             if self.stats.error_resets > limit {
@@ -160,6 +171,10 @@ impl Connection {
             }
             self.refuse(id);
             return Ok(());
+        }
+        if ours {
+            // Never used again.
+            self.next_id = id.get().saturating_add(2);
         }
         let limits = &self.config.limits;
         let theirs = self.peer_streams.saturating_add(self.unread.len());
@@ -198,9 +213,10 @@ impl Connection {
             }
             return self.on_stray(now, id);
         };
-        if stream.own && !stream.replied && stream.remote_open {
+        // The draft lets nobody answer on a one-way stream; real servers do.
+        if stream.own && !stream.replied && (stream.remote_open || !strict) {
             stream.replied = true;
-            stream.remote_open = !fin;
+            stream.remote_open &= !fin;
             self.events.push_back(Event::Replied { id, headers, fin });
             self.forget_if_done(id);
             return Ok(());
@@ -251,7 +267,13 @@ impl Connection {
             if strict && !self.was_opened(id) {
                 return self.error_reset(id, RstStatus::INVALID_STREAM);
             }
-            return self.on_stray(now, id);
+            // Inflated for nobody. They may cross a reset, but Kubernetes sends none at all.
+            let odd = if strict {
+                Oddity::Slight
+            } else {
+                Oddity::Strange
+            };
+            return self.ignore(now, Some(odd));
         };
         stream.headers_frames = stream.headers_frames.saturating_add(1);
         if usize::from(stream.headers_frames) > limit {

@@ -51,12 +51,7 @@ impl Connection {
         if unwritten >= self.config.limits.frames_of(limit) {
             return Err(OpenError::Unwritten(unwritten));
         }
-        let mut id = StreamId::new(self.next_id).ok_or(OpenError::IdsExhausted)?;
-        // A tolerated client's even id may be in the way of ours.
-        while self.streams.contains_key(&id) {
-            self.next_id = self.next_id.saturating_add(2);
-            id = StreamId::new(self.next_id).ok_or(OpenError::IdsExhausted)?;
-        }
+        let id = StreamId::new(self.next_id).ok_or(OpenError::IdsExhausted)?;
         let before = self.outgoing.control().len();
         self.encoder
             .syn_stream(id, opening, headers, self.outgoing.control())

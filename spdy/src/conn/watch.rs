@@ -88,10 +88,14 @@ impl Connection {
     /// Something that is dropped without harm; `odd` if a sane peer has no reason for it.
     pub(super) fn ignore(&mut self, now: Instant, odd: Option<Oddity>) -> Counted {
         self.stats.ignored = self.stats.ignored.saturating_add(1);
+        odd.map_or(Ok(()), |odd| self.odd(now, odd))
+    }
+
+    /// Something that a sane peer has no reason for (B30).
+    pub(super) fn odd(&mut self, now: Instant, odd: Oddity) -> Counted {
         let points = match odd {
-            None => return Ok(()),
-            Some(Oddity::Slight) => 1,
-            Some(Oddity::Strange) => 4,
+            Oddity::Slight => 1,
+            Oddity::Strange => 4,
         };
         let score = self.watch.glitches.add(now, LONG, points);
         let limit = self.config.limits.glitches_fatal;
