@@ -12,8 +12,8 @@ mod common;
 use bytes::{Bytes, BytesMut};
 use common::{Peer, client, connection, data, drain, events, headers, id, server};
 use spdy::{
-    Config, Connection, ConnectionErrorKind, EncodeError, Event, Frame, GoAwayStatus, HeaderBlock,
-    HeaderEncoding, Initiator, OpenError, Opening, Ping, Role, RstStatus, StreamError,
+    Config, Connection, ConnectionErrorKind, EncodeError, Event, FlowControl, Frame, GoAwayStatus,
+    HeaderBlock, HeaderEncoding, Initiator, OpenError, Opening, Ping, Role, RstStatus, StreamError,
 };
 use std::error::Error as _;
 use std::time::{Duration, Instant};
@@ -21,6 +21,11 @@ use std::time::{Duration, Instant};
 #[test]
 fn configurations_in_and_out_of_range() {
     type Set = fn(&mut Config);
+    /// Without flow control, nothing but 31 bits bounds them.
+    fn wide(config: &mut Config, stream: u32, session: u32) {
+        config.flow_control = FlowControl::Off;
+        (config.stream_window, config.session_window) = (stream, session);
+    }
     let rows: &[(&str, Set, bool)] = &[
         ("data_payload", |c| c.data_payload = 0, false),
         ("data_payload", |c| c.data_payload = 1, true),
@@ -30,12 +35,40 @@ fn configurations_in_and_out_of_range() {
         ("write_ahead", |c| c.write_ahead = 1, true),
         ("stream_window", |c| c.stream_window = 65_535, false),
         ("stream_window", |c| c.stream_window = 65_536, true),
-        ("stream_window", |c| c.stream_window = 0x7fff_ffff, true),
-        ("stream_window", |c| c.stream_window = 0x8000_0000, false),
+        ("stream_window", |c| c.stream_window = 256 << 10, true),
+        (
+            "stream_window",
+            |c| c.stream_window = (256 << 10) + 1,
+            false,
+        ),
+        ("stream_window", |c| wide(c, 0x7fff_ffff, 65_536), true),
+        ("stream_window", |c| wide(c, 0x8000_0000, 65_536), false),
         ("session_window", |c| c.session_window = 65_535, false),
         ("session_window", |c| c.session_window = 65_536, true),
-        ("session_window", |c| c.session_window = 0x7fff_ffff, true),
-        ("session_window", |c| c.session_window = 0x8000_0000, false),
+        ("session_window", |c| c.session_window = 16 << 20, true),
+        (
+            "session_window",
+            |c| c.session_window = (16 << 20) + 1,
+            false,
+        ),
+        ("session_window", |c| wide(c, 65_536, 0x7fff_ffff), true),
+        ("session_window", |c| wide(c, 65_536, 0x8000_0000), false),
+        (
+            "ping_interval",
+            |c| c.ping_interval = Some(Duration::ZERO),
+            false,
+        ),
+        ("dead_after", |c| c.dead_after = Some(Duration::ZERO), false),
+        (
+            "idle_timeout",
+            |c| c.idle_timeout = Some(Duration::ZERO),
+            false,
+        ),
+        (
+            "idle_timeout",
+            |c| c.idle_timeout = Some(Duration::from_nanos(1)),
+            true,
+        ),
         (
             "header_encoding",
             |c| c.header_encoding = HeaderEncoding::Deflate(0),

@@ -21,11 +21,13 @@
 mod receive;
 mod send;
 mod streams;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod watch;
 
 use crate::codec::{Decoder, Encoder};
-use crate::config::{Config, Dialect, INITIAL_WINDOW, Role};
+use crate::config::{Config, Dialect, INITIAL_WINDOW};
 use crate::error::{ConfigError, ConnectionError, StreamError};
 use crate::event::{Event, Stats};
 use crate::flow::{Mode, ReceiveWindow, SendWindow};
@@ -151,10 +153,7 @@ impl Connection {
             receive_window: ReceiveWindow::new(config.session_window),
             unconsumed: 0,
             over: 0,
-            next_ping_id: match config.role {
-                Role::Client => 1,
-                Role::Server => 2,
-            },
+            next_ping_id: config.first_ping_id(),
             pinged: VecDeque::new(),
             timers: Timers::new(&config, now),
             watch: Watch::default(),
@@ -201,22 +200,24 @@ impl Connection {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        if !input.is_empty() {
-            self.timers.received(now);
-        }
+        self.timers.input(now, input.len());
+        self.look_at_pause(now);
+        let result = self.read(now, input);
+        self.timers.left(input.len());
+        self.look_at_pause(now);
+        result.map_err(|e| self.fail(now, e))
+    }
+
+    fn read(&mut self, now: Instant, input: &mut BytesMut) -> Result<(), ConnectionError> {
         let inflated = self.decoder.inflated();
         while !self.is_blocked() && !self.is_full() {
             // Header blocks are work out of proportion to their size on the wire.
             if self.decoder.inflated().saturating_sub(inflated) > INFLATE_PER_CALL {
                 return Ok(());
             }
-            let frame = match self.decoder.decode(input) {
-                Ok(Some(frame)) => frame,
-                Ok(None) => return Ok(()),
-                Err(e) => return Err(self.fail(now, e.into())),
-            };
-            if let Err(kind) = self.on_frame(now, frame) {
-                return Err(self.fail(now, kind.into()));
+            match self.decoder.decode(input)? {
+                Some(frame) => self.on_frame(now, frame)?,
+                None => return Ok(()),
             }
         }
         Ok(())
@@ -364,7 +365,7 @@ impl Connection {
         // Wraps as real clients do (PROTOCOL.md 1.9).
         self.next_ping_id = match id.checked_add(2) {
             Some(next) if next <= StreamId::MAX => next,
-            _ => id.wrapping_add(2).wrapping_sub(0x7fff_fffe),
+            _ => self.config.first_ping_id(),
         };
         self.control(&Frame::Ping(Ping { id }), Cause::Ours);
         Some(id)
