@@ -239,10 +239,11 @@ impl Connection {
             return;
         }
         let size = self.config.stream_window;
-        let Some(stream) = self.streams.get_mut(&id).filter(|s| s.remote_open) else {
-            return;
-        };
-        if let Some(delta) = stream.receive_window.update(size) {
+        let credit = |stream: &mut Stream| stream.receive_window.update(size);
+        while let Some(delta) = (self.streams.get_mut(&id))
+            .filter(|s| s.remote_open)
+            .and_then(credit)
+        {
             let update = WindowUpdate {
                 id: id.get(),
                 delta,
@@ -256,7 +257,7 @@ impl Connection {
         if !self.flow.is_active() || self.failed.is_some() {
             return;
         }
-        if let Some(delta) = self.receive_window.update(self.config.session_window) {
+        while let Some(delta) = self.receive_window.update(self.config.session_window) {
             let update = WindowUpdate { id: 0, delta };
             self.control(&Frame::WindowUpdate(update), Cause::Stream);
         }
