@@ -108,7 +108,7 @@ limits! {
     /// Empty DATA frames without FIN per 10 s.
     "B12" empty_data: usize = 100, max 10_000;
     /// What each event that waits for [`crate::Connection::poll_event`] counts in
-    /// [`Limits::session_receive`] beside its payload, bytes, so that many tiny frames are not
+    /// [`Limits::session_receive`] beside its payload or header block, bytes, so that many tiny frames are not
     /// cheaper than few large ones.
     "B12" event_overhead: usize = 256, max 4 << 10;
     /// HEADERS frames on one stream; one more resets it with PROTOCOL_ERROR.

@@ -181,3 +181,23 @@ fn single_bytes_are_held_and_sent_together() {
         .collect();
     assert_eq!(lengths, [1, 10_000]);
 }
+
+/// A header block in an event counts with its length (B12).
+#[test]
+fn header_blocks_that_nobody_polls_stop_reading() {
+    let mut config = Config::kubernetes(Role::Server);
+    let block: HeaderBlock = (0..7)
+        .map(|i| (format!("a{i}"), vec![b'v'; 8192]))
+        .collect();
+    let each = 256 + block.encoded_len();
+    config.limits.session_receive = 3 * each;
+    let (mut peer, mut conn) = (Peer::new(), connection(config));
+    for n in 0..4 {
+        assert!(!conn.is_full(), "{n}");
+        let syn = peer.syn_with(2 * n + 1, block.clone());
+        assert!(read(&mut conn, &syn));
+    }
+    assert!(conn.is_full(), "more than three");
+    assert!(conn.poll_event().is_some() && !conn.is_full());
+    assert_eq!(events(&mut conn).len(), 3);
+}

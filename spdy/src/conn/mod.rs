@@ -82,6 +82,8 @@ pub struct Connection {
     outgoing: Outgoing,
     queues: Queues,
     events: VecDeque<Event>,
+    /// What `events` hold beside payload.
+    event_bytes: usize,
     streams: IdMap<Stream>,
     /// Unconsumed payload of streams that are forgotten.
     unread: IdMap<usize>,
@@ -135,6 +137,7 @@ impl Connection {
             outgoing: Outgoing::default(),
             queues: Queues::default(),
             events: VecDeque::new(),
+            event_bytes: 0,
             streams: IdMap::default(),
             unread: IdMap::default(),
             peer_streams: 0,
@@ -238,6 +241,7 @@ impl Connection {
     pub fn is_full(&self) -> bool {
         let limits = &self.config.limits;
         let queued = self.events.len().saturating_mul(limits.event_overhead);
+        let queued = queued.saturating_add(self.event_bytes);
         self.over > 0 || self.unconsumed.saturating_add(queued) > limits.session_receive
     }
 
@@ -275,7 +279,14 @@ impl Connection {
     /// What the peer did, oldest first.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front()?;
+        self.event_bytes = self.event_bytes.saturating_sub(event.held());
+        Some(event)
+    }
+
+    fn push_event(&mut self, event: Event) {
+        self.event_bytes = self.event_bytes.saturating_add(event.held());
+        self.events.push_back(event);
     }
 
     /// Says that `n` bytes of a stream's payload are gone: read, or thrown away. This is the only

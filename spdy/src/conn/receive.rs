@@ -56,7 +56,7 @@ impl Connection {
     fn on_goaway(&mut self, now: Instant, goaway: GoAway) -> Received {
         let again = std::mem::replace(&mut self.going_away, true);
         let GoAway { last_good, status } = goaway;
-        self.events.push_back(Event::GoAway { last_good, status });
+        self.push_event(Event::GoAway { last_good, status });
         if again {
             return self.odd(now, Oddity::Slight);
         }
@@ -120,7 +120,7 @@ impl Connection {
         self.unconsumed = self.unconsumed.saturating_add(n);
         let received = u64::try_from(n).unwrap_or(u64::MAX);
         self.stats.bytes_received = self.stats.bytes_received.saturating_add(received);
-        self.events.push_back(Event::Data {
+        self.push_event(Event::Data {
             id,
             payload: data.payload,
             fin,
@@ -189,7 +189,7 @@ impl Connection {
         self.stats.accepted = self.stats.accepted.saturating_add(1);
         let stream = self.stream(syn.priority, !syn.unidirectional, !syn.fin, false);
         self.streams.insert(id, stream);
-        self.events.push_back(Event::Opened {
+        self.push_event(Event::Opened {
             id,
             headers: syn.headers,
             fin: syn.fin,
@@ -217,7 +217,7 @@ impl Connection {
         if stream.own && !stream.replied && (stream.remote_open || !strict) {
             stream.replied = true;
             stream.remote_open &= !fin;
-            self.events.push_back(Event::Replied { id, headers, fin });
+            self.push_event(Event::Replied { id, headers, fin });
             self.forget_if_done(id);
             return Ok(());
         }
@@ -234,7 +234,7 @@ impl Connection {
             return self.on_stray(now, id);
         };
         self.queues.discard(id);
-        self.events.push_back(Event::Reset { id, status });
+        self.push_event(Event::Reset { id, status });
         if own || replied {
             return Ok(());
         }
@@ -252,7 +252,7 @@ impl Connection {
         match position.and_then(|at| self.pinged.remove(at)) {
             Some((id, sent)) => {
                 let round_trip = now.saturating_duration_since(sent);
-                self.events.push_back(Event::Pong { id, round_trip });
+                self.push_event(Event::Pong { id, round_trip });
                 Ok(())
             }
             None => self.ignore(now, Some(Oddity::Slight)),
@@ -293,7 +293,7 @@ impl Connection {
             return self.ignore(now, Some(Oddity::Strange));
         }
         stream.remote_open = !fin;
-        self.events.push_back(Event::Headers { id, headers, fin });
+        self.push_event(Event::Headers { id, headers, fin });
         if fin {
             self.forget_if_done(id);
         }
@@ -348,7 +348,7 @@ impl Connection {
             if let Some(window) = window.filter(|_| self.flow.is_active()) {
                 self.on_initial_window(window)?;
             }
-            self.events.push_back(Event::Settings { settings });
+            self.push_event(Event::Settings { settings });
         } else {
             self.stats.ignored = self.stats.ignored.saturating_add(1);
         }

@@ -107,7 +107,7 @@ impl Connection {
             let limits = &self.config.limits;
             let (stream, session) = (limits.stream_send / 2, limits.session_send / 2);
             for id in self.queues.relieved(stream, session) {
-                self.events.push_back(Event::Writable { id });
+                self.push_event(Event::Writable { id });
             }
         }
         // Not what only waits for room, which may never be asked for again.
@@ -172,7 +172,7 @@ impl Connection {
         let limits = &self.config.limits;
         let (stream, session) = (limits.stream_send / 2, limits.session_send / 2);
         if self.queues.end_turn(id, blocked, stream, session) {
-            self.events.push_back(Event::Writable { id });
+            self.push_event(Event::Writable { id });
         }
         true
     }

@@ -236,7 +236,7 @@ impl Connection {
         // The stream may be live: then it is over on both sides.
         match self.forget(id, false) {
             Some(stream) => {
-                self.events.push_back(Event::Reset { id, status });
+                self.push_event(Event::Reset { id, status });
                 self.send_reset(id, &stream, status, Cause::Provoked);
             }
             None => self.control(&Frame::RstStream(RstStream { id, status }), Cause::Provoked),
