@@ -126,9 +126,11 @@ limits! {
     "B15" session_send: usize = 4 << 20, max 256 << 20;
     /// How long the end of the connection may take after GOAWAY, milliseconds.
     "B29" drain_ms: usize = 5_000, max 60_000;
-    /// Score of tolerated oddities within 10 minutes at which GOAWAY is sent.
+    /// Score of tolerated oddities within 10 minutes above which GOAWAY is sent. No event tells of
+    /// it: [`crate::Connection::open`] does, and streams still there after
+    /// [`Limits::drain_ms`] end with [`crate::ConnectionErrorKind::Glitches`].
     "B30" glitches: usize = 750, max 100_000;
-    /// Score at which the connection ends.
+    /// Score above which the connection ends.
     "B30" glitches_fatal: usize = 1_000, max 100_000;
 }
 

@@ -11,7 +11,11 @@ mod common;
 
 use bytes::{Bytes, BytesMut};
 use common::{Peer, connection, data, drain, headers, id, server};
-use spdy::{Config, Connection, Dialect, Frame, GoAwayStatus, HeaderBlock, Role, RstStatus};
+use spdy::{
+    Config, Connection, ConnectionErrorKind, Dialect, Frame, GoAwayStatus, HeaderBlock, Initiator,
+    Ping, Role, RstStatus,
+};
+use std::time::Duration;
 
 /// A stream whose SYN_STREAM crossed our GOAWAY, with DATA behind it (PROTOCOL.md 1.6: dropped).
 #[test]
@@ -164,4 +168,39 @@ fn a_failed_connection_is_done_when_goaway_is_written() {
     assert!(!conn.is_done(), "GOAWAY waits");
     drain(&mut conn);
     assert!(conn.is_done() && conn.poll_timeout().is_none());
+}
+
+/// GOAWAY because of oddities is the peer's doing, also if it does not end by itself (B30, B29).
+#[test]
+fn a_goodbye_because_of_oddities_names_them() {
+    let ends = |oddities: usize, said_before: bool| {
+        let (mut peer, mut conn) = (Peer::new(), server());
+        let syn = peer.syn(1);
+        peer.feed(&mut conn, &syn);
+        if said_before {
+            conn.go_away(peer.now, GoAwayStatus::OK);
+        }
+        let pong = peer.frame(&Frame::Ping(Ping { id: 2 }));
+        peer.feed(&mut conn, &pong.repeat(oddities));
+        conn.go_away(peer.now, GoAwayStatus::OK);
+        assert!(conn.open(&headers(), false).is_err());
+        let later = peer.now + Duration::from_secs(5);
+        let error = conn.handle_timeout(later).unwrap_err();
+        (error.kind().clone(), error.initiator(), error.status())
+    };
+    let limit = 750;
+    let theirs = (
+        ConnectionErrorKind::Glitches { limit },
+        Initiator::Remote,
+        GoAwayStatus::PROTOCOL_ERROR,
+    );
+    let after = Duration::from_secs(5);
+    let ours = (
+        ConnectionErrorKind::Drain { after },
+        Initiator::Library,
+        GoAwayStatus::OK,
+    );
+    assert_eq!(ends(751, false), theirs);
+    assert_eq!(ends(751, true), ours);
+    assert_eq!(ends(750, false), ours);
 }

@@ -28,7 +28,7 @@ mod watch;
 
 use crate::codec::{Decoder, Encoder};
 use crate::config::{Config, Dialect, INITIAL_WINDOW};
-use crate::error::{ConfigError, ConnectionError, StreamError};
+use crate::error::{ConfigError, ConnectionError, ConnectionErrorKind, EncodeError, StreamError};
 use crate::event::{Event, Stats};
 use crate::flow::{Mode, ReceiveWindow, SendWindow};
 use crate::frame::{Frame, Ping, Setting, Settings, WindowUpdate};
@@ -208,7 +208,7 @@ impl Connection {
         let result = self.read(now, input);
         self.timers.left(input.len());
         self.look_at_pause(now);
-        result.map_err(|e| self.fail(now, e))
+        result.map_err(|e| self.fail(e))
     }
 
     fn read(&mut self, now: Instant, input: &mut BytesMut) -> Result<(), ConnectionError> {
@@ -333,15 +333,16 @@ impl Connection {
 
     /// Queues GOAWAY. No streams can be opened afterwards, and none of the peer's are admitted.
     /// In [`Dialect::Kubernetes`] it leaves only when nothing else waits: a real peer stops
-    /// reading there (PROTOCOL.md 1.6). Streams that are there may finish until
-    /// [`crate::Limits::drain_ms`] have passed.
+    /// reading there and drops what is open, so let streams finish first (PROTOCOL.md 1.6). A peer
+    /// of the draft's may let those that are there finish, until [`crate::Limits::drain_ms`] have
+    /// passed.
     pub fn go_away(&mut self, now: Instant, status: GoAwayStatus) {
         if self.goaway_sent {
             return;
         }
         self.goaway_sent = true;
         self.timers.going_away(now);
-        if self.config.dialect == Dialect::Spdy31 && self.failed.is_none() {
+        if self.config.dialect == Dialect::Spdy31 {
             self.control(&self.goaway_frame(status), Cause::Ours);
         } else if !self.output_ended {
             self.goaway = Some(status);
@@ -419,10 +420,20 @@ impl Connection {
     }
 
     /// Ends the connection: what waits is dropped, GOAWAY follows what is framed.
-    fn fail(&mut self, now: Instant, error: ConnectionError) -> ConnectionError {
+    fn fail(&mut self, error: ConnectionError) -> ConnectionError {
         self.failed = Some(error.clone());
         self.queues.clear();
-        self.go_away(now, error.status());
+        if !std::mem::replace(&mut self.goaway_sent, true) && !self.output_ended {
+            self.goaway = Some(error.status());
+        }
+        error
+    }
+
+    /// Without its compression context the connection can go on no more.
+    fn encode_failed(&mut self, error: EncodeError) -> EncodeError {
+        if error == EncodeError::Deflate {
+            self.fail(ConnectionErrorKind::Encode(error.clone()).into());
+        }
         error
     }
 

@@ -53,9 +53,12 @@ impl Connection {
         }
         let id = StreamId::new(self.next_id).ok_or(OpenError::IdsExhausted)?;
         let before = self.outgoing.control().len();
-        self.encoder
-            .syn_stream(id, opening, headers, self.outgoing.control())
-            .map_err(OpenError::Encode)?;
+        let result = self
+            .encoder
+            .syn_stream(id, opening, headers, self.outgoing.control());
+        if let Err(e) = result {
+            return Err(OpenError::Encode(self.encode_failed(e)));
+        }
         self.end_control(before, Cause::Ours);
         self.next_id = self.next_id.saturating_add(2);
         self.stats.opened = self.stats.opened.saturating_add(1);
@@ -109,9 +112,12 @@ impl Connection {
             return Err(StreamError::NotReplyable(id));
         }
         let before = self.outgoing.control().len();
-        self.encoder
-            .syn_reply(id, fin, headers, self.outgoing.control())
-            .map_err(StreamError::Encode)?;
+        let result = self
+            .encoder
+            .syn_reply(id, fin, headers, self.outgoing.control());
+        if let Err(e) = result {
+            return Err(StreamError::Encode(self.encode_failed(e)));
+        }
         stream.replied = true;
         stream.local_open &= !fin;
         self.unanswered = self.unanswered.saturating_sub(1);
@@ -145,9 +151,12 @@ impl Connection {
         let waits = self.queues.holds(id) || !self.outgoing.has_left(stream.last_data);
         let with_fin = fin && !waits;
         let before = self.outgoing.control().len();
-        self.encoder
-            .headers(id, with_fin, headers, self.outgoing.control())
-            .map_err(StreamError::Encode)?;
+        let result = self
+            .encoder
+            .headers(id, with_fin, headers, self.outgoing.control());
+        if let Err(e) = result {
+            return Err(StreamError::Encode(self.encode_failed(e)));
+        }
         if with_fin {
             stream.local_open = false;
         }

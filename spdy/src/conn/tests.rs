@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::config::Role;
+use crate::error::{Initiator, OpenError};
 use bytes::Buf;
+use std::error::Error as _;
 
 fn drain(conn: &mut Connection) {
     while conn.outgoing().has_remaining() {
@@ -25,4 +27,30 @@ fn ping_ids_wrap_to_the_first() {
         assert_eq!(ids, [last - 2, last, first, first + 2]);
         drain(&mut conn);
     }
+}
+
+/// A compressor does not fail by anything that can be given to it.
+#[test]
+fn without_its_compression_context_a_connection_fails() {
+    let now = Instant::now();
+    let mut conn = Connection::new(Config::kubernetes(Role::Client), now).unwrap();
+    let error = EncodeError::TooLong(1);
+    assert_eq!(conn.encode_failed(error.clone()), error);
+    assert!(
+        conn.open(&[("a", "b")].into_iter().collect(), false)
+            .is_ok()
+    );
+    conn.encode_failed(EncodeError::Deflate);
+    let open = conn.open(&[("a", "b")].into_iter().collect(), false);
+    assert_eq!(open, Err(OpenError::GoingAway));
+    let error = conn.recv(now, &mut BytesMut::new()).unwrap_err();
+    let kind = ConnectionErrorKind::Encode(EncodeError::Deflate);
+    assert_eq!(error.kind(), &kind);
+    assert_eq!(error.initiator(), Initiator::Library);
+    assert_eq!(error.status(), GoAwayStatus::INTERNAL_ERROR);
+    let words = "header compression failed";
+    assert_eq!(error.source().unwrap().to_string(), words);
+    assert!(!conn.is_done(), "GOAWAY says so");
+    drain(&mut conn);
+    assert!(conn.is_done());
 }

@@ -116,17 +116,23 @@ impl Connection {
         self.look_at_pause(now);
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if due(self.drain_at()) {
-            let after = self.drain();
-            return Err(self.fail(now, ConnectionErrorKind::Drain { after }.into()));
+            let kind = if self.watch.goodbye {
+                let limit = self.config.limits.glitches;
+                ConnectionErrorKind::Glitches { limit }
+            } else {
+                let after = self.drain();
+                ConnectionErrorKind::Drain { after }
+            };
+            return Err(self.fail(kind.into()));
         }
         if due(self.dead_at()) {
             let after = self.config.dead_after.unwrap_or_default();
-            return Err(self.fail(now, ConnectionErrorKind::Silent { after }.into()));
+            return Err(self.fail(ConnectionErrorKind::Silent { after }.into()));
         }
         if due(self.idle_at()) {
             if !std::mem::take(&mut self.timers.sent) {
                 let after = self.config.idle_timeout.unwrap_or_default();
-                return Err(self.fail(now, ConnectionErrorKind::Idle { after }.into()));
+                return Err(self.fail(ConnectionErrorKind::Idle { after }.into()));
             }
             self.timers.any = now;
         }

@@ -45,6 +45,8 @@ pub(super) struct Watch {
     settings: Rate,
     empty_data: Rate,
     glitches: Rate,
+    /// GOAWAY was sent because of them.
+    pub(super) goodbye: bool,
 }
 
 impl Watch {
@@ -102,7 +104,8 @@ impl Connection {
         if score > limit {
             return Err(ConnectionErrorKind::Glitches { limit });
         }
-        if score > self.config.limits.glitches {
+        if score > self.config.limits.glitches && !self.goaway_sent {
+            self.watch.goodbye = true;
             self.go_away(now, GoAwayStatus::PROTOCOL_ERROR);
         }
         Ok(())
