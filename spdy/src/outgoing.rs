@@ -223,7 +223,7 @@ impl Outgoing {
             self.begun = false;
         } else {
             frame.advance(had);
-            self.begun = had > 0 || self.begun;
+            self.begun = true;
         }
         self.data_len = self.data_len.saturating_sub(had);
         had
@@ -243,7 +243,8 @@ impl Outgoing {
             *waiting = waiting.saturating_sub(1);
             self.control_frames.pop_front();
         }
-        if self.control.is_empty() && self.control.capacity() > KEEP {
+        // What has been consumed does not show in its capacity.
+        if self.control.is_empty() && self.control.try_reclaim(KEEP.saturating_add(1)) {
             self.control = BytesMut::new();
             self.control_frames = VecDeque::new();
         }
@@ -355,9 +356,12 @@ mod tests {
 
     #[test]
     fn a_large_control_lane_is_given_back() {
-        let mut out = Outgoing::default();
-        control(&mut out, &[0; 2 * KEEP], Cause::Ours);
-        take(&mut out, 2 * KEEP);
-        assert_eq!(out.control.capacity(), 0);
+        for (len, kept) in [(KEEP, true), (KEEP + 1, false)] {
+            let mut out = Outgoing::default();
+            control(&mut out, &vec![7; len], Cause::Ours);
+            assert_eq!(take(&mut out, len - 1), vec![7; len - 1]);
+            assert_eq!(take(&mut out, 1), [7], "nothing is lost before that");
+            assert_eq!(out.control.try_reclaim(KEEP), kept, "{len}");
+        }
     }
 }

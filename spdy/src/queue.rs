@@ -413,4 +413,77 @@ mod tests {
         assert_eq!(queues.turn(), Some((id(1), true)));
         assert_eq!(queues.bytes(), 5);
     }
+
+    /// Who had no room only because of others is told when all have left enough.
+    #[test]
+    fn who_waits_for_room_is_told_once() {
+        let mut queues = Queues::default();
+        push(&mut queues, 1, &[0; 100]);
+        queues.want_room(id(1), 0);
+        assert!(
+            queues.relieved(100, 100).is_empty(),
+            "its own turn tells it"
+        );
+        queues.want_room(id(2), 0);
+        assert!(!queues.is_empty() && queues.relieved(50, 50).is_empty());
+        queues.turn();
+        take(&mut queues, 1, 40);
+        assert!(
+            !queues.end_turn(id(1), false, 59, 100),
+            "too much of its own"
+        );
+        queues.turn();
+        assert!(!queues.end_turn(id(1), false, 60, 59), "too much of all");
+        // Now both waited for all.
+        let mut told = queues.relieved(60, 60);
+        told.sort();
+        assert_eq!(told, [id(1), id(2)]);
+        assert!(queues.relieved(60, 60).is_empty(), "once");
+        assert!(!queues.of.contains_key(&id(2)) && queues.holds(id(1)));
+        queues.want_room(id(1), 0);
+        queues.want_room(id(2), 0);
+        assert_eq!(queues.relieved(59, 60), [id(2)], "the other has too much");
+        queues.turn();
+        assert!(queues.end_turn(id(1), false, 60, 60));
+        queues.turn();
+        assert!(!queues.end_turn(id(1), false, 60, 60), "once");
+        queues.turn();
+        take(&mut queues, 1, 60);
+        assert!(!queues.end_turn(id(1), false, 60, 60), "nobody waits");
+        assert!(queues.is_empty());
+    }
+
+    #[test]
+    fn a_turn_is_shared_if_others_wait() {
+        let mut queues = Queues::default();
+        assert_eq!(queues.turn(), None);
+        push(&mut queues, 1, &vec![0; 20_000]);
+        assert_eq!(queues.turn(), Some((id(1), false)));
+        assert!(queues.may_go_on(id(1)));
+        take(&mut queues, 1, QUANTUM);
+        assert!(!queues.may_go_on(id(1)), "its turn is used up");
+        assert_eq!(
+            format!("{:?}", queues.of[&id(1)]),
+            "Queue { bytes: 3616, end: Open, .. }"
+        );
+        push(&mut queues, 2, b"x");
+        assert_eq!(queues.turn(), Some((id(1), true)));
+        assert!(!queues.may_go_on(id(2)), "not its turn");
+        take(&mut queues, 1, 3616);
+        assert!(!queues.may_go_on(id(1)), "nothing is left");
+        queues.end_turn(id(1), false, 0, 0);
+        assert_eq!(queues.turn(), Some((id(2), false)));
+        // A FIN is something.
+        queues.push(id(2), 0, Bytes::new(), true);
+        take(&mut queues, 2, 1);
+        queues.push(id(3), 0, Bytes::new(), true);
+        queues.end_turn(id(2), false, 0, 0);
+        assert_eq!(queues.turn(), Some((id(3), false)));
+        assert!(queues.may_go_on(id(3)) && queues.holds(id(3)));
+        queues.drop_payload(id(3));
+        assert!(matches!(
+            queues.take(id(3), 0),
+            Some(Next::Data { fin: true, .. })
+        ));
+    }
 }

@@ -2,6 +2,7 @@
 #![allow(
     missing_docs,
     clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
     clippy::unwrap_used,
     clippy::panic,
     reason = "a test"
@@ -200,4 +201,64 @@ fn header_blocks_that_nobody_polls_stop_reading() {
     assert!(conn.is_full(), "more than three");
     assert!(conn.poll_event().is_some() && !conn.is_full());
     assert_eq!(events(&mut conn).len(), 3);
+}
+
+/// Many large blocks at once are work for many calls.
+#[test]
+fn one_call_inflates_no_more_than_its_share() {
+    let (mut peer, mut conn) = (Peer::new(), common::server());
+    let block: HeaderBlock = (0..7)
+        .map(|i| (format!("a{i}"), vec![b'v'; 8192]))
+        .collect();
+    let each = block.encoded_len() as u64;
+    let mut input = BytesMut::new();
+    for n in 0..20 {
+        input.extend_from_slice(&peer.syn_with(2 * n + 1, block.clone()));
+    }
+    let mut before = 0;
+    let mut calls = 0;
+    while !input.is_empty() {
+        conn.recv(peer.now, &mut input).unwrap();
+        let inflated = conn.stats().header_bytes_inflated;
+        assert!(inflated - before <= (256 << 10) + each);
+        before = inflated;
+        calls += 1;
+    }
+    assert_eq!((calls, before), (4, 20 * each));
+}
+
+/// When a turn ends with no more than half waiting of what may wait, there is room.
+#[test]
+fn who_waits_for_room_is_told_at_half() {
+    let mut config = Config::kubernetes(Role::Client);
+    config.write_ahead = 1;
+    config.data_payload = 8000;
+    config.limits.session_send = 32_000;
+    let mut conn = connection(config);
+    let stream = conn.open(&headers(), false).unwrap();
+    common::drain(&mut conn);
+    let mut payload = Bytes::from(vec![0; 60_000]);
+    for taken in [8000, 8000, 8000, 8000, 8000, 0] {
+        assert_eq!(conn.send(stream, &mut payload, false), Ok(taken));
+    }
+    // A turn is three of these frames.
+    for (waits, told) in [(24_000, false), (16_000, false), (8000, true)] {
+        conn.outgoing().advance(8008);
+        conn.outgoing();
+        assert_eq!(conn.stats().queued_to_send, waits);
+        assert_eq!(events(&mut conn).len(), usize::from(told), "{waits}");
+    }
+}
+
+/// A client takes no streams, and not any number of them (B9).
+#[test]
+fn unwanted_streams_end_the_connection() {
+    let mut config = Config::kubernetes(Role::Client);
+    config.limits.error_resets = 3;
+    let (mut peer, mut conn) = (Peer::light(), connection(config));
+    for n in 1..=4 {
+        let syn = peer.syn(2 * n);
+        let result = conn.recv(peer.now, &mut BytesMut::from(syn.as_slice()));
+        assert_eq!(result.is_err(), n == 4, "{n}");
+    }
 }

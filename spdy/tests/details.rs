@@ -12,8 +12,9 @@ mod common;
 use bytes::{Bytes, BytesMut};
 use common::{Peer, client, connection, data, drain, events, headers, id, server};
 use spdy::{
-    Config, Connection, ConnectionErrorKind, EncodeError, Event, FlowControl, Frame, GoAwayStatus,
-    HeaderBlock, HeaderEncoding, Initiator, OpenError, Opening, Ping, Role, RstStatus, StreamError,
+    Config, Connection, ConnectionErrorKind, Decoder, EncodeError, Event, FlowControl, Frame,
+    GoAwayStatus, HeaderBlock, HeaderEncoding, Initiator, Limits, OpenError, Opening, Ping, Role,
+    RstStatus, StreamError, SynReply, WindowUpdate,
 };
 use std::error::Error as _;
 use std::time::{Duration, Instant};
@@ -388,4 +389,102 @@ fn streams_of_a_server() {
     a.reply(stream, &HeaderBlock::new(), true).unwrap();
     b.recv(now, &mut drain(&mut a)).unwrap();
     assert!(!a.has_stream(stream) && !b.has_stream(stream));
+}
+
+/// Counts go down with what they count.
+#[test]
+fn counts_of_streams_go_down_again() {
+    let (mut peer, mut conn) = (Peer::new(), server());
+    for n in [1, 3, 5] {
+        let syn = peer.syn(n);
+        peer.feed(&mut conn, &syn);
+    }
+    conn.reply(id(1), &HeaderBlock::new(), false).unwrap();
+    let unanswered = |conn: &Connection| conn.stats().unanswered_streams;
+    assert_eq!((unanswered(&conn), conn.stats().rapid_resets), (2, 0));
+    for (n, left, rapid) in [(1, 2, 0), (3, 1, 1), (5, 0, 2)] {
+        let reset = peer.reset(n);
+        peer.feed(&mut conn, &reset);
+        assert_eq!(unanswered(&conn), left, "{n}");
+        assert_eq!(conn.stats().rapid_resets, rapid, "{n}");
+    }
+}
+
+#[test]
+fn where_a_frame_was_cut_or_broken() {
+    let (mut peer, mut conn) = (Peer::new(), server());
+    let mut input = BytesMut::new();
+    assert!(conn.is_between_frames(&input), "before the first");
+    let ping = peer.frame(&Frame::Ping(Ping { id: 1 }));
+    for byte in &ping {
+        input.extend_from_slice(&[*byte]);
+        assert!(!conn.is_between_frames(&input), "not looked at yet");
+        conn.recv(peer.now, &mut input).unwrap();
+        let whole = conn.stats().frames_received == 1;
+        assert_eq!(conn.is_between_frames(&input), whole);
+    }
+    let zero = &b"\0\0\0\0\0\0\0\0"[..];
+    let error = conn.recv(peer.now, &mut BytesMut::from(zero)).unwrap_err();
+    match error.kind() {
+        ConnectionErrorKind::Decode(e) => assert_eq!(e.offset(), 12),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Names that end the connection at a real receiver (PROTOCOL.md 1.3); `host` in SYN_STREAM only.
+#[test]
+fn forbidden_names() {
+    for (name, in_reply) in [
+        ("connection", true),
+        ("keep-alive", true),
+        ("proxy-connection", true),
+        ("transfer-encoding", true),
+        ("host", false),
+        ("hosts", false),
+    ] {
+        let block: HeaderBlock = [(name, "v")].into_iter().collect();
+        let (mut peer, mut conn) = (Peer::new(), server());
+        let syn = peer.syn_with(1, block.clone());
+        let result = conn.recv(peer.now, &mut BytesMut::from(syn.as_slice()));
+        assert_eq!(result.is_err(), name != "hosts", "{name}");
+        let (mut peer, mut conn) = (Peer::new(), client());
+        let stream = conn.open(&headers(), false).unwrap();
+        let reply = peer.frame(&Frame::SynReply(SynReply {
+            id: stream,
+            fin: false,
+            headers: block,
+        }));
+        let result = conn.recv(peer.now, &mut BytesMut::from(reply.as_slice()));
+        assert_eq!(result.is_err(), in_reply, "{name}");
+    }
+}
+
+/// Of DATA the length; of header blocks what they say.
+#[test]
+fn what_debug_output_shows() {
+    let headers: HeaderBlock = [("port", "80")].into_iter().collect();
+    let event = Event::Opened {
+        id: id(1),
+        headers,
+        fin: false,
+    };
+    assert_eq!(
+        format!("{event:?}"),
+        r#"Opened(1, {"port": "80"}, fin: false)"#
+    );
+    let event = Event::Data {
+        id: id(1),
+        payload: Bytes::from_static(b"secret"),
+        fin: true,
+    };
+    assert_eq!(format!("{event:?}"), "Data(1, 6 bytes, fin: true)");
+}
+
+/// The reserved bit of a delta is not looked at: no id is mistaken by it.
+#[test]
+fn a_reserved_bit_of_a_delta_means_nothing() {
+    let frame = b"\x80\x03\0\x09\0\0\0\x08\0\0\0\x01\x80\0\0\x05";
+    let decoded = Decoder::new(Limits::default()).decode(&mut BytesMut::from(&frame[..]));
+    let update = WindowUpdate { id: 1, delta: 5 };
+    assert_eq!(decoded, Ok(Some(Frame::WindowUpdate(update))));
 }

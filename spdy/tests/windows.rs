@@ -10,8 +10,8 @@
 mod common;
 
 use bytes::{Buf, Bytes, BytesMut};
-use common::{connection, drain, events, headers};
-use spdy::{Config, Connection, Event, FlowControl, HeaderBlock, Role, StreamId};
+use common::{Peer, connection, drain, events, headers};
+use spdy::{Config, Connection, Event, FlowControl, Frame, HeaderBlock, Role, RstStatus, StreamId};
 use std::time::Instant;
 
 fn end(role: Role) -> Connection {
@@ -77,4 +77,38 @@ fn nothing_stalls_after_two_gigabytes_without_windows() {
     pass(&mut b, &mut a, &mut wire);
     assert_eq!(pass(&mut a, &mut b, &mut wire), 1);
     assert!(events(&mut a).is_empty() && drain(&mut a).is_empty());
+}
+
+/// What waits of a stream that was reset before windows counted has no credit ever: its reset leaves
+/// without it, past those who wait for credit.
+#[test]
+fn a_reset_waits_for_no_credit() {
+    let (mut conn, mut peer) = (end(Role::Client), Peer::new());
+    let [live, gone] = [(); 2].map(|()| conn.open(&headers(), false).unwrap());
+    conn.outgoing();
+    // More than the windows, before they count; then as much waits as may.
+    for stream in [live, live, live, gone] {
+        send(&mut conn, stream, &Bytes::from(vec![0; 300_000]));
+    }
+    conn.reset(gone, RstStatus::CANCEL);
+    assert_eq!(conn.stats().queued_to_send, 2 * (64 << 10));
+    let mut config = vec![0x80, 3, 0, 4, 0, 0, 0, 12, 0, 0, 0, 1, 0, 0, 0, 7];
+    config.extend(65_536u32.to_be_bytes());
+    conn.recv(peer.now, &mut BytesMut::from(config.as_slice()))
+        .unwrap();
+    assert!(
+        conn.has_flow_control(),
+        "SETTINGS with an initial window say so"
+    );
+    let sent = peer.sent(&mut conn);
+    assert!(
+        matches!(sent.last(), Some(Frame::RstStream(reset)) if reset.id == gone),
+        "{sent:?}"
+    );
+    assert!(
+        !sent
+            .iter()
+            .any(|f| matches!(f, Frame::Data(d) if d.id == gone))
+    );
+    assert_eq!(conn.stats().queued_to_send, 64 << 10);
 }

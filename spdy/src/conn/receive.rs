@@ -164,11 +164,7 @@ impl Connection {
         let unwanted = self.config.role == Role::Client && !self.is_strict();
         let ours = self.is_own(id);
         if unwanted || (ours && id.get() < self.next_id) {
-            self.stats.error_resets = self.stats.error_resets.saturating_add(1);
-            let limit = self.config.limits.error_resets;
-            if self.stats.error_resets > limit {
-                return Err(ConnectionErrorKind::TooManyErrors { limit });
-            }
+            self.count_error()?;
             self.refuse(id);
             return Ok(());
         }
@@ -338,7 +334,7 @@ impl Connection {
         self.count_settings(now)?;
         let find = |id| settings.entries.iter().rev().find(|e| e.id == id);
         let window = find(Setting::INITIAL_WINDOW_SIZE).map(|entry| entry.value);
-        if self.flow == Mode::Waiting && window.is_some() {
+        if window.is_some() {
             self.agree_flow_control();
         }
         if self.is_strict() || self.flow.is_active() {

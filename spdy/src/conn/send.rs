@@ -104,8 +104,7 @@ impl Connection {
     pub(super) fn schedule(&mut self) {
         if !self.queues.is_empty() {
             while self.outgoing.data_len() < self.config.write_ahead && self.schedule_turn() {}
-            let limits = &self.config.limits;
-            let (stream, session) = (limits.stream_send / 2, limits.session_send / 2);
+            let (stream, session) = self.room();
             for id in self.queues.relieved(stream, session) {
                 self.push_event(Event::Writable { id });
             }
@@ -124,6 +123,12 @@ impl Connection {
                 self.outgoing.push_last(&bytes);
             }
         }
+    }
+
+    /// With no more than this waiting on a stream and on all, who waits for room is told (B15).
+    fn room(&self) -> (usize, usize) {
+        let limits = &self.config.limits;
+        (limits.stream_send / 2, limits.session_send / 2)
     }
 
     /// One stream's turn. `false`: nobody can send anything now.
@@ -169,8 +174,7 @@ impl Connection {
                 return true;
             }
         }
-        let limits = &self.config.limits;
-        let (stream, session) = (limits.stream_send / 2, limits.session_send / 2);
+        let (stream, session) = self.room();
         if self.queues.end_turn(id, blocked, stream, session) {
             self.push_event(Event::Writable { id });
         }

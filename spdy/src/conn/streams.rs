@@ -237,11 +237,7 @@ impl Connection {
         id: StreamId,
         status: RstStatus,
     ) -> Result<(), ConnectionErrorKind> {
-        self.stats.error_resets = self.stats.error_resets.saturating_add(1);
-        let limit = self.config.limits.error_resets;
-        if self.stats.error_resets > limit {
-            return Err(ConnectionErrorKind::TooManyErrors { limit });
-        }
+        self.count_error()?;
         // The stream may be live: then it is over on both sides.
         match self.forget(id, false) {
             Some(stream) => {

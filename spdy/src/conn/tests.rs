@@ -54,3 +54,26 @@ fn without_its_compression_context_a_connection_fails() {
     drain(&mut conn);
     assert!(conn.is_done());
 }
+
+/// The fuzz bodies would see it.
+#[test]
+#[should_panic(expected = "the connection's windows agree")]
+fn lost_credit_is_seen() {
+    let now = Instant::now();
+    let end = |role| Connection::new(Config::strict(role), now).unwrap();
+    let (mut a, b) = (end(Role::Client), end(Role::Server));
+    a.check_credit(&b);
+    a.send_window.take(1);
+    a.check_credit(&b);
+}
+
+/// One end may know of windows before the other does.
+#[test]
+fn windows_that_do_not_count_are_not_compared() {
+    let now = Instant::now();
+    let mut a = Connection::new(Config::strict(Role::Client), now).unwrap();
+    let b = Connection::new(Config::kubernetes(Role::Server), now).unwrap();
+    a.send_window.take(1);
+    a.check_credit(&b);
+    b.check_credit(&a);
+}

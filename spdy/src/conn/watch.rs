@@ -71,6 +71,16 @@ impl Connection {
         Ok(())
     }
 
+    /// A reset that the peer made us send (B9).
+    pub(super) fn count_error(&mut self) -> Counted {
+        self.stats.error_resets = self.stats.error_resets.saturating_add(1);
+        let limit = self.config.limits.error_resets;
+        if self.stats.error_resets > limit {
+            return Err(ConnectionErrorKind::TooManyErrors { limit });
+        }
+        Ok(())
+    }
+
     pub(super) fn count_ping(&mut self, now: Instant) -> Counted {
         let limit = self.config.limits.pings;
         flood("PING", self.watch.pings.add(now, SHORT, 1), limit)

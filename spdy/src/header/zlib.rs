@@ -98,7 +98,7 @@ impl Inflater {
                 }
                 // Room was left over, so all that these bytes hold is out.
                 Ok(_) if src.is_empty() && made < spare => break,
-                Ok(_) if used == 0 && made == 0 => {
+                Ok(Status::BufError) => {
                     return Err(DecodeErrorKind::Inflate("no progress"));
                 }
                 Ok(_) => {}
@@ -217,6 +217,7 @@ impl Deflater {
 }
 
 #[cfg(test)]
+#[allow(clippy::panic, reason = "a test")]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -286,6 +287,28 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_does_not_inflate_and_why() {
+        let why = |wire: &[u8]| match Inflater::new().block(wire, &Limits::default()) {
+            Err(DecodeErrorKind::Inflate(why)) => why,
+            other => panic!("{other:?}"),
+        };
+        let mut head = ZLIB_HEAD.to_vec();
+        head.push(0x07);
+        assert_eq!(why(&head), "corrupt deflate data", "a block of type 3");
+        let another = b"\x78\xf9\0\0\0\x01";
+        assert_eq!(why(another), "another dictionary is wanted");
+        // A stream may end, and nothing may follow it.
+        let mut zlib = Compress::new(Compression::best(), true);
+        let mut wire = Vec::with_capacity(100);
+        let none = HeaderBlock::new();
+        zlib.compress_vec(none.encoded(), &mut wire, FlushCompress::Finish)
+            .unwrap();
+        assert_eq!(Inflater::new().block(&wire, &Limits::default()), Ok(none));
+        wire.push(0);
+        assert_eq!(why(&wire), "bytes behind the end of the zlib stream");
     }
 
     #[test]
