@@ -312,7 +312,7 @@ impl Queues {
             queue.deficit = 0;
         }
         let room = queue.wants_room && queue.bytes <= stream;
-        self.starved |= room && full;
+        self.starved |= full;
         let room = room && !full;
         queue.wants_room &= !room;
         if queue.is_over() {
@@ -485,5 +485,19 @@ mod tests {
             queues.take(id(3), 0),
             Some(Next::Data { fin: true, .. })
         ));
+    }
+
+    #[test]
+    fn a_debt_is_paid_in_the_next_turn() {
+        let mut queues = Queues::default();
+        push(&mut queues, 1, &vec![0; 40_000]);
+        queues.turn();
+        take(&mut queues, 1, QUANTUM + 100);
+        queues.end_turn(id(1), false, 0, 0);
+        queues.turn();
+        take(&mut queues, 1, QUANTUM - 101);
+        assert!(queues.may_go_on(id(1)), "a byte is left");
+        take(&mut queues, 1, 1);
+        assert!(!queues.may_go_on(id(1)));
     }
 }

@@ -12,9 +12,9 @@ mod common;
 use bytes::{Bytes, BytesMut};
 use common::{Peer, client, connection, data, drain, events, headers, id, server};
 use spdy::{
-    Config, Connection, ConnectionErrorKind, Decoder, EncodeError, Event, FlowControl, Frame,
-    GoAwayStatus, HeaderBlock, HeaderEncoding, Initiator, Limits, OpenError, Opening, Ping, Role,
-    RstStatus, StreamError, SynReply, WindowUpdate,
+    Config, Connection, ConnectionErrorKind, Decoder, Dialect, EncodeError, Event, FlowControl,
+    Frame, GoAwayStatus, HeaderBlock, HeaderEncoding, Initiator, Limits, OpenError, Opening, Ping,
+    Role, RstStatus, StreamError, SynReply, WindowUpdate,
 };
 use std::error::Error as _;
 use std::time::{Duration, Instant};
@@ -100,6 +100,19 @@ fn configurations_in_and_out_of_range() {
             Ok(_) => assert!(fine, "{name}"),
             Err(e) => assert!(!fine && e.to_string().contains(name), "{name}: {e}"),
         }
+    }
+}
+
+/// What each dialect's configuration says.
+#[test]
+fn defaults_of_the_dialects() {
+    for role in [Role::Client, Role::Server] {
+        let (kubernetes, strict) = (Config::kubernetes(role), Config::strict(role));
+        assert_eq!(kubernetes.data_payload, 32 << 10);
+        assert_eq!(strict.data_payload, 16 << 10);
+        assert_eq!(strict.dialect, Dialect::Spdy31);
+        assert_eq!(strict.flow_control, FlowControl::On);
+        assert_eq!(strict.ping_interval, kubernetes.ping_interval);
     }
 }
 

@@ -100,6 +100,8 @@ fn a_reset_waits_for_no_credit() {
         conn.has_flow_control(),
         "SETTINGS with an initial window say so"
     );
+    let heeded = events(&mut conn);
+    assert!(matches!(heeded[..], [.., Event::Settings { .. }]));
     let sent = peer.sent(&mut conn);
     assert!(
         matches!(sent.last(), Some(Frame::RstStream(reset)) if reset.id == gone),
