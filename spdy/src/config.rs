@@ -73,18 +73,19 @@ pub struct Config {
     /// less is fairer, more saves calls.
     pub write_ahead: usize,
     /// Window we grant on each stream with flow control, bytes, 65,536 (what a peer may send before
-    /// it has read our SETTINGS) to 2^31 - 1.
+    /// it has read our SETTINGS) to 2^31 - 1, and with flow control to [`Limits::stream_receive`].
     pub stream_window: u32,
     /// Window we grant on the connection, bytes, 65,536 (where every connection begins) to
-    /// 2^31 - 1.
+    /// 2^31 - 1, and with flow control to [`Limits::session_receive`].
     pub session_window: u32,
-    /// Time between PINGs; `None` sends none. The next is sent only after the last was answered,
+    /// Time between PINGs, not 0; `None` sends none. The next is sent only after the last was answered,
     /// as Kubernetes clients do (PROTOCOL.md 1.9).
     pub ping_interval: Option<Duration>,
-    /// The connection fails when nothing has arrived for this long (B27); `None`: never. Only
-    /// with [`Config::ping_interval`] does a healthy peer have a reason to send.
+    /// The connection fails when nothing has arrived for this long (B27), not counted while
+    /// reading pauses ([`crate::Connection::is_full`], [`crate::Connection::is_blocked`]); not 0;
+    /// `None`: never. Only with [`Config::ping_interval`] does a healthy peer have a reason to send.
     pub dead_after: Option<Duration>,
-    /// The connection ends when no frame went either way for this long (B26); `None`: never.
+    /// The connection ends when no frame went either way for this long (B26); not 0; `None`: never.
     pub idle_timeout: Option<Duration>,
     /// The first id of ours; by default 1 for a client, 2 for a server. For those who want to see
     /// what happens when ids run out.
@@ -147,6 +148,26 @@ impl Config {
         if self.session_window < INITIAL_WINDOW || self.session_window > max {
             return Err(ConfigError::Range("session_window"));
         }
+        if self.flow_control != FlowControl::Off {
+            // Else a peer that keeps to its windows would stop the reading of all.
+            let within = |window, limit| usize::try_from(window).is_ok_and(|n| n <= limit);
+            if !within(self.stream_window, self.limits.stream_receive) {
+                return Err(ConfigError::Range("stream_window"));
+            }
+            if !within(self.session_window, self.limits.session_receive) {
+                return Err(ConfigError::Range("session_window"));
+            }
+        }
+        for (name, time) in [
+            ("ping_interval", self.ping_interval),
+            ("dead_after", self.dead_after),
+            ("idle_timeout", self.idle_timeout),
+        ] {
+            // Due again as soon as it was done.
+            if time == Some(Duration::ZERO) {
+                return Err(ConfigError::Range(name));
+            }
+        }
         if matches!(self.header_encoding, HeaderEncoding::Deflate(level) if level == 0 || level > 9)
         {
             return Err(ConfigError::Range("header_encoding"));
@@ -160,10 +181,14 @@ impl Config {
 
     /// The first id of ours.
     pub(crate) fn first_id(&self) -> u32 {
-        match (self.first_stream_id, self.role) {
-            (Some(id), _) => id.get(),
-            (None, Role::Client) => 1,
-            (None, Role::Server) => 2,
+        self.first_stream_id
+            .map_or_else(|| self.first_ping_id(), StreamId::get)
+    }
+
+    pub(crate) fn first_ping_id(&self) -> u32 {
+        match self.role {
+            Role::Client => 1,
+            Role::Server => 2,
         }
     }
 }

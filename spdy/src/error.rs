@@ -193,16 +193,39 @@ impl fmt::Display for DecodeErrorKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EncodeError {
-    /// The header block is over our own limit, uncompressed bytes.
+    /// The header block is over our own limit (B3), uncompressed bytes.
     HeaderBlockTooLarge {
         /// Bytes of the block.
         size: usize,
         /// Bytes allowed.
         limit: usize,
     },
+    /// More header pairs than allowed.
+    HeaderPairs {
+        /// Pairs of the block.
+        count: usize,
+        /// Pairs allowed.
+        limit: usize,
+    },
+    /// A name or value longer than allowed.
+    HeaderField {
+        /// `name` or `value`.
+        field: &'static str,
+        /// Its bytes.
+        length: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// The header block may take more on the wire than allowed.
+    HeaderBlockOnWire {
+        /// Bytes at most: how well it compresses shows only when it is too late.
+        size: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
     /// A payload longer than the 24-bit length field can say.
     TooLong(usize),
-    /// The compressor failed.
+    /// The compressor failed, and the context is lost: nothing more can be written.
     Deflate,
 }
 
@@ -213,6 +236,28 @@ impl fmt::Display for EncodeError {
                 write!(
                     f,
                     "header block of {size} bytes, more than the {limit} allowed"
+                )
+            }
+            Self::HeaderPairs { count, limit } => {
+                write!(
+                    f,
+                    "header block of {count} pairs, more than the {limit} allowed"
+                )
+            }
+            Self::HeaderField {
+                field,
+                length,
+                limit,
+            } => {
+                write!(
+                    f,
+                    "header {field} of {length} bytes, more than the {limit} allowed"
+                )
+            }
+            Self::HeaderBlockOnWire { size, limit } => {
+                write!(
+                    f,
+                    "header block of up to {size} bytes on the wire, more than the {limit} allowed"
                 )
             }
             Self::TooLong(n) => write!(f, "payload of {n} bytes does not fit a frame"),
@@ -419,6 +464,9 @@ pub enum OpenError {
     IdsExhausted,
     /// [`crate::Limits::own_streams`] are open, or as many as the peer's SETTINGS allow.
     TooManyStreams(usize),
+    /// So many control frames wait to be written: streams were opened and reset while the transport
+    /// took nothing.
+    Unwritten(usize),
     /// A priority above 7 or an associated id of more than 31 bits.
     BadOpening,
     /// The header block cannot be written.
@@ -431,6 +479,7 @@ impl fmt::Display for OpenError {
             Self::GoingAway => f.write_str("the connection is going away"),
             Self::IdsExhausted => f.write_str("all stream ids of the connection are used"),
             Self::TooManyStreams(n) => write!(f, "{n} streams are open already"),
+            Self::Unwritten(n) => write!(f, "{n} control frames wait to be written"),
             Self::BadOpening => f.write_str("priority above 7, or associated id above 2^31 - 1"),
             Self::Encode(e) => e.fmt(f),
         }

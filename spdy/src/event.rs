@@ -1,12 +1,15 @@
 //! What comes out of a connection: events and counters.
 
-use crate::frame::Settings;
+use crate::frame::{Setting, Settings};
 use crate::header::HeaderBlock;
 use crate::status::{GoAwayStatus, RstStatus};
 use crate::stream_id::StreamId;
 use bytes::Bytes;
 use std::fmt;
 use std::time::Duration;
+
+/// Bytes of one entry of SETTINGS, as it is held.
+const ENTRY: usize = size_of::<Setting>();
 
 /// What the other side did.
 #[derive(Clone, PartialEq, Eq)]
@@ -31,7 +34,9 @@ pub enum Event {
         /// No DATA will come.
         fin: bool,
     },
-    /// Bytes of a stream, in order; with `fin` its last.
+    /// Bytes of a stream, in order; with `fin` its last. They are a part of the buffer that
+    /// [`crate::Connection::recv`] was given, which they keep whole: copy small ones that are held
+    /// for long.
     Data {
         /// The stream.
         id: StreamId,
@@ -82,6 +87,23 @@ pub enum Event {
         /// Why.
         status: GoAwayStatus,
     },
+}
+
+impl Event {
+    /// Bytes it holds beside payload, which counts by its stream.
+    pub(crate) fn held(&self) -> usize {
+        match self {
+            Self::Opened { headers, .. }
+            | Self::Replied { headers, .. }
+            | Self::Headers { headers, .. } => headers.encoded_len(),
+            Self::Settings { settings } => settings.entries.len().saturating_mul(ENTRY),
+            Self::Data { .. }
+            | Self::Reset { .. }
+            | Self::Writable { .. }
+            | Self::Pong { .. }
+            | Self::GoAway { .. } => 0,
+        }
+    }
 }
 
 impl fmt::Debug for Event {
@@ -142,6 +164,9 @@ pub struct Stats {
     pub unanswered_streams: usize,
     /// Answers that the peer provoked and that wait to be written (B10).
     pub queued_replies: usize,
+    /// Frames about streams that wait to be written: SYN_REPLY, our resets of the peer's, credit
+    /// (B6, B10).
+    pub queued_answers: usize,
     /// Events that wait to be polled (B12).
     pub queued_events: usize,
     /// Payload bytes handed out, or waiting in events, and not reported as consumed (B14).

@@ -76,7 +76,8 @@ impl SendWindow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ReceiveWindow {
     left: i64,
-    owed: u32,
+    /// Before windows count it grows with all that is received.
+    owed: i64,
 }
 
 impl ReceiveWindow {
@@ -95,17 +96,20 @@ impl ReceiveWindow {
 
     /// `n` bytes were consumed.
     pub(crate) fn owe(&mut self, n: usize) {
-        let n = u32::try_from(n).unwrap_or(u32::MAX);
-        self.owed = self.owed.saturating_add(n).min(StreamId::MAX);
+        self.owed = self.owed.saturating_add(wide(n));
     }
 
-    /// The credit to send, once it is worth a frame: half of a window of `size`.
+    /// The credit to send, once it is worth a frame: half of a window of `size`. More than a frame
+    /// can say is left for the next.
     pub(crate) fn update(&mut self, size: u32) -> Option<u32> {
-        if self.owed == 0 || self.owed < size / 2 {
+        if self.owed == 0 || self.owed < i64::from(size / 2) {
             return None;
         }
-        self.left = self.left.saturating_add(i64::from(self.owed));
-        Some(std::mem::take(&mut self.owed))
+        let delta = u32::try_from(self.owed).unwrap_or(StreamId::MAX);
+        let delta = delta.min(StreamId::MAX);
+        self.left = self.left.saturating_add(i64::from(delta));
+        self.owed = self.owed.saturating_sub(i64::from(delta));
+        Some(delta)
     }
 }
 
@@ -133,6 +137,26 @@ mod tests {
         assert!(!top.shift(1));
     }
 
+    /// What was received before windows counted may be more than one frame can grant.
+    #[test]
+    fn credit_beyond_31_bits_is_granted_in_parts() {
+        let size = 64 << 10;
+        let (mut window, mut other) = (ReceiveWindow::new(size), SendWindow::new(size));
+        for _ in 0..5 {
+            assert!(!window.take(1 << 30));
+            other.take(1 << 30);
+            window.owe(1 << 30);
+        }
+        let mut grants = Vec::new();
+        while let Some(delta) = window.update(size) {
+            assert!(other.grant(delta));
+            grants.push(delta);
+        }
+        assert_eq!(grants, [StreamId::MAX, StreamId::MAX, (1 << 30) + 2]);
+        assert!(other.is_other_end_of(window));
+        assert_eq!(other.available(), 64 << 10);
+    }
+
     proptest! {
         /// Credit is conserved: what is left, owed, and held by the reader is always the window.
         #[test]
@@ -152,7 +176,7 @@ mod tests {
                         prop_assert!(delta >= size / 2);
                     }
                 }
-                prop_assert_eq!(window.left + i64::from(window.owed) + wide(held), i64::from(size));
+                prop_assert_eq!(window.left + window.owed + wide(held), i64::from(size));
                 // With everything consumed, the peer can always send at least half a window.
                 prop_assert!(held > 0 || window.left > i64::from(size / 2));
             }

@@ -55,13 +55,15 @@
 //! to go on. What waits is framed in turns by bytes, streams of a higher priority first, and control
 //! frames go before DATA.
 //!
-//! **The end.** [`Connection::go_away`], let streams finish, then close when
-//! [`Connection::is_done`]. An end of the transport with streams open, or elsewhere than
+//! **The end.** Let streams finish, then [`Connection::go_away`], and close when
+//! [`Connection::is_done`]: a Kubernetes peer stops reading at GOAWAY and drops what is open
+//! (PROTOCOL.md 1.6). A peer of the draft's may be told first and finish meanwhile. An end of the transport with streams open, or elsewhere than
 //! [between frames](Connection::is_between_frames), cut them: it must not look like FIN.
 //!
 //! **Errors** come in three families. [`ConnectionError`]: the peer broke the protocol or a budget;
 //! the connection is over, and GOAWAY waits to be written. [`OpenError`], [`StreamError`],
-//! [`ConfigError`]: the call makes no sense now; nothing has happened. Transport failures are yours:
+//! [`ConfigError`]: the call makes no sense now; nothing has happened ([`EncodeError::Deflate`] alone
+//! ends the connection). Transport failures are yours:
 //! the crate has no IO. [`ConnectionError::initiator`] tells whose doing it was. There is no panic in
 //! any of them.
 //!
@@ -71,7 +73,7 @@
 //! kubelet and runtime. It sends no WINDOW_UPDATE or SETTINGS and ignores both, so nothing waits for
 //! credit and neither is sent; what it chokes on (HEADERS, DATA before SYN_REPLY) is never sent; what it
 //! tolerates is tolerated, except where two readers could see different frames: a length that does
-//! not fit its frame type, or a reserved bit, ends the connection.
+//! not fit its frame type, or a reserved bit of an id or of a WINDOW_UPDATE's delta, ends the connection.
 //!
 //! [`Dialect::Spdy31`] ([`Config::strict`]): the public draft, with windows of 64 KiB on every stream
 //! and on the connection, SETTINGS, and an error for what the draft forbids.

@@ -84,7 +84,8 @@ limits! {
     /// Streams the peer may have open, and finished ones of which something is unread; more are
     /// reset with REFUSED_STREAM and the connection stays.
     "B6" peer_streams: usize = 2048, max 32 << 10;
-    /// Streams we may have open; [`crate::Connection::open`] fails beyond.
+    /// Streams we may have open; [`crate::Connection::open`] fails beyond, and while two control
+    /// frames for each and [`Limits::queued_replies`] more wait to be written.
     "B6" own_streams: usize = 2048, max 32 << 10;
     /// Streams the peer has opened and we have not answered: more are reset with
     /// REFUSED_STREAM. This crate's share of the limit on unpaired streams.
@@ -94,7 +95,9 @@ limits! {
     /// Resets we had to send because of peer errors, per connection.
     "B9" error_resets: usize = 256, max 1024;
     /// Frames waiting to be written that the peer provoked (PING answers, resets): at it
-    /// [`crate::Connection::recv`] stops consuming until some are written.
+    /// [`crate::Connection::recv`] stops consuming until some are written. Those about its streams
+    /// (SYN_REPLY, resets by the caller, credit) count apart: of them two more for each of
+    /// [`Limits::peer_streams`] may wait.
     "B10" queued_replies: usize = 256, max 1000;
     /// PINGs of the peer per 10 s.
     "B11" pings: usize = 100, max 10_000;
@@ -105,7 +108,7 @@ limits! {
     /// Empty DATA frames without FIN per 10 s.
     "B12" empty_data: usize = 100, max 10_000;
     /// What each event that waits for [`crate::Connection::poll_event`] counts in
-    /// [`Limits::session_receive`] beside its payload, bytes, so that many tiny frames are not
+    /// [`Limits::session_receive`] beside its payload or header block, bytes, so that many tiny frames are not
     /// cheaper than few large ones.
     "B12" event_overhead: usize = 256, max 4 << 10;
     /// HEADERS frames on one stream; one more resets it with PROTOCOL_ERROR.
@@ -123,13 +126,22 @@ limits! {
     "B15" session_send: usize = 4 << 20, max 256 << 20;
     /// How long the end of the connection may take after GOAWAY, milliseconds.
     "B29" drain_ms: usize = 5_000, max 60_000;
-    /// Score of tolerated oddities within 10 minutes at which GOAWAY is sent.
+    /// Score of tolerated oddities within 10 minutes above which GOAWAY is sent. No event tells of
+    /// it: [`crate::Connection::open`] does, and streams still there after
+    /// [`Limits::drain_ms`] end with [`crate::ConnectionErrorKind::Glitches`].
     "B30" glitches: usize = 750, max 100_000;
-    /// Score at which the connection ends.
+    /// Score above which the connection ends.
     "B30" glitches_fatal: usize = 1_000, max 100_000;
 }
 
 impl Limits {
+    /// Frames about `streams` that may wait to be written. An honest peer has an answer and some
+    /// credit on their way for each; those of streams that are gone by now wait all the same.
+    pub(crate) fn frames_of(&self, streams: usize) -> usize {
+        self.queued_replies
+            .saturating_add(streams.saturating_mul(2))
+    }
+
     /// Whether every value is between 1 and its ceiling.
     ///
     /// # Errors

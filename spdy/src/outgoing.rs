@@ -7,6 +7,35 @@ use std::io::IoSlice;
 /// An empty control lane keeps no more room than this.
 const KEEP: usize = 4 << 10;
 
+/// Who made us write a control frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The caller.
+    Ours,
+    /// The peer, by opening streams and sending on them: SYN_REPLY, our resets of its streams, credit.
+    Stream,
+    /// The peer, by what can only be answered: PONGs, resets because of errors.
+    Provoked,
+}
+
+/// Control frames by [`Cause`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub(crate) ours: usize,
+    pub(crate) stream: usize,
+    pub(crate) provoked: usize,
+}
+
+impl Waiting {
+    fn of(&mut self, cause: Cause) -> &mut usize {
+        match cause {
+            Cause::Ours => &mut self.ours,
+            Cause::Stream => &mut self.stream,
+            Cause::Provoked => &mut self.provoked,
+        }
+    }
+}
+
 /// Bytes waiting to be written: a [`Buf`] of two lanes. Control frames go before DATA, but never
 /// into the middle of a frame, and nothing overtakes the DATA of its own stream.
 ///
@@ -15,16 +44,18 @@ const KEEP: usize = 4 << 10;
 pub struct Outgoing {
     /// Whole control frames, one behind the other; of the first, part may have left.
     control: BytesMut,
-    /// How much of each is left, and whether the peer provoked it.
-    control_frames: VecDeque<(usize, bool)>,
+    /// How much of each is left, and why it is there.
+    control_frames: VecDeque<(usize, Cause)>,
     data: VecDeque<Frame>,
     data_len: usize,
     /// Part of the first frame of `data` has left: the rest goes before everything.
     begun: bool,
     /// Frames that have left the data lane.
     data_left: u64,
-    /// Entries of `control_frames` that the peer provoked.
-    replies: usize,
+    /// Entries of `control_frames`.
+    waiting: Waiting,
+    /// Nothing is taken any more.
+    ended: bool,
 }
 
 /// One DATA frame, or a control frame that must stay behind DATA (empty payload).
@@ -96,10 +127,30 @@ impl Outgoing {
         &mut self.control
     }
 
-    /// A control frame of `len` bytes was appended. `reply`: the peer provoked it.
-    pub(crate) fn end_control(&mut self, len: usize, reply: bool) {
-        self.replies = self.replies.saturating_add(usize::from(reply));
-        self.control_frames.push_back((len, reply));
+    /// A control frame of `len` bytes was appended.
+    pub(crate) fn end_control(&mut self, len: usize, cause: Cause) {
+        if self.ended {
+            self.control.clear();
+            return;
+        }
+        let waiting = self.waiting.of(cause);
+        *waiting = waiting.saturating_add(1);
+        self.control_frames.push_back((len, cause));
+    }
+
+    /// Drops what waits, as if it had left, and from now on everything.
+    pub(crate) fn end(&mut self) {
+        let dropped = u64::try_from(self.data.len()).unwrap_or(u64::MAX);
+        *self = Self {
+            data_left: self.data_left.saturating_add(dropped),
+            ended: true,
+            ..Self::default()
+        };
+    }
+
+    /// Control frames waiting.
+    pub(crate) fn waiting(&self) -> Waiting {
+        self.waiting
     }
 
     /// Queues a DATA frame; returns its number, for [`Outgoing::has_left`].
@@ -114,6 +165,10 @@ impl Outgoing {
     }
 
     fn push(&mut self, head: Head, payload: Bytes) -> u64 {
+        if self.ended {
+            self.data_left = self.data_left.saturating_add(1);
+            return self.data_left;
+        }
         let frame = Frame { head, payload };
         self.data_len = self.data_len.saturating_add(frame.len());
         self.data.push_back(frame);
@@ -124,11 +179,6 @@ impl Outgoing {
     /// Whether the frame of this number has left entirely; 0 has.
     pub(crate) fn has_left(&self, number: u64) -> bool {
         number <= self.data_left
-    }
-
-    /// Peer-provoked control frames waiting.
-    pub(crate) fn replies(&self) -> usize {
-        self.replies
     }
 
     /// Bytes of DATA frames waiting.
@@ -173,7 +223,7 @@ impl Outgoing {
             self.begun = false;
         } else {
             frame.advance(had);
-            self.begun = had > 0 || self.begun;
+            self.begun = true;
         }
         self.data_len = self.data_len.saturating_sub(had);
         had
@@ -183,16 +233,18 @@ impl Outgoing {
         let had = n.min(self.control.len());
         self.control.advance(had);
         let mut left = had;
-        while let Some((len, reply)) = self.control_frames.front_mut() {
+        while let Some((len, cause)) = self.control_frames.front_mut() {
             if *len > left {
                 *len = len.saturating_sub(left);
                 break;
             }
             left = left.saturating_sub(*len);
-            self.replies = self.replies.saturating_sub(usize::from(*reply));
+            let waiting = self.waiting.of(*cause);
+            *waiting = waiting.saturating_sub(1);
             self.control_frames.pop_front();
         }
-        if self.control.is_empty() && self.control.capacity() > KEEP {
+        // What has been consumed does not show in its capacity.
+        if self.control.is_empty() && self.control.try_reclaim(KEEP.saturating_add(1)) {
             self.control = BytesMut::new();
             self.control_frames = VecDeque::new();
         }
@@ -253,9 +305,9 @@ mod tests {
         bytes
     }
 
-    fn control(out: &mut Outgoing, frame: &[u8], reply: bool) {
+    fn control(out: &mut Outgoing, frame: &[u8], cause: Cause) {
         out.control().extend_from_slice(frame);
-        out.end_control(frame.len(), reply);
+        out.end_control(frame.len(), cause);
     }
 
     #[test]
@@ -263,11 +315,11 @@ mod tests {
         let mut out = Outgoing::default();
         let first = out.push_data(*b"headhead", Bytes::from_static(b"payload"));
         assert_eq!(take(&mut out, 9), b"headheadp");
-        control(&mut out, b"control", true);
+        control(&mut out, b"control", Cause::Provoked);
         let second = out.push_data(*b"second..", Bytes::new());
         assert!(out.has_left(0) && !out.has_left(first) && !out.has_left(second));
         out.push_last(b"the very last...");
-        assert_eq!((out.replies(), out.data_len()), (1, 6 + 8 + 16));
+        assert_eq!((out.waiting().provoked, out.data_len()), (1, 6 + 8 + 16));
         let n = out.remaining();
         let mut slices = [IoSlice::new(&[]); 16];
         let filled = out.chunks_vectored(&mut slices);
@@ -276,17 +328,40 @@ mod tests {
         assert_eq!(take(&mut out, 6), b"ayload");
         assert!(out.has_left(first) && !out.has_left(second));
         assert_eq!(take(&mut out, 3), b"con");
-        control(&mut out, b"more", false);
-        assert_eq!(out.replies(), 1);
+        control(&mut out, b"more", Cause::Stream);
+        let (ours, stream, provoked) = (0, 1, 1);
+        let both = Waiting {
+            ours,
+            stream,
+            provoked,
+        };
+        assert_eq!(out.waiting(), both);
         assert_eq!(take(&mut out, n - 5), b"trolmoresecond..the very last...");
-        assert!(out.is_empty() && out.has_left(second) && out.replies() == 0);
+        assert!(out.is_empty() && out.has_left(second) && out.waiting() == Waiting::default());
+    }
+
+    #[test]
+    fn after_the_end_everything_has_left() {
+        let mut out = Outgoing::default();
+        let first = out.push_data(*b"headhead", Bytes::from_static(b"payload"));
+        control(&mut out, b"control", Cause::Provoked);
+        take(&mut out, 9);
+        out.end();
+        assert!(out.is_empty() && out.has_left(first) && out.waiting() == Waiting::default());
+        let second = out.push_data(*b"headhead", Bytes::from_static(b"payload"));
+        control(&mut out, b"control", Cause::Provoked);
+        assert!(out.is_empty() && out.has_left(second) && second > first);
+        assert_eq!((out.waiting(), out.chunk()), (Waiting::default(), &b""[..]));
     }
 
     #[test]
     fn a_large_control_lane_is_given_back() {
-        let mut out = Outgoing::default();
-        control(&mut out, &[0; 2 * KEEP], false);
-        take(&mut out, 2 * KEEP);
-        assert_eq!(out.control.capacity(), 0);
+        for (len, kept) in [(KEEP, true), (KEEP + 1, false)] {
+            let mut out = Outgoing::default();
+            control(&mut out, &vec![7; len], Cause::Ours);
+            assert_eq!(take(&mut out, len - 1), vec![7; len - 1]);
+            assert_eq!(take(&mut out, 1), [7], "nothing is lost before that");
+            assert_eq!(out.control.try_reclaim(KEEP), kept, "{len}");
+        }
     }
 }

@@ -14,8 +14,9 @@ mod common;
 use bytes::{Bytes, BytesMut};
 use common::{Peer, connection, data, events, id};
 use spdy::{
-    Config, Connection, ConnectionErrorKind, DecodeErrorKind, Event, Frame, GoAwayStatus,
-    HeaderBlock, Headers, OpenError, Ping, Role, RstStatus, Setting, Settings, WindowUpdate,
+    Config, Connection, ConnectionErrorKind, DecodeErrorKind, Dialect, Event, Frame, GoAway,
+    GoAwayStatus, HeaderBlock, Headers, OpenError, Ping, Role, RstStatus, Setting, Settings,
+    SynReply, WindowUpdate,
 };
 use std::time::{Duration, Instant};
 
@@ -438,12 +439,70 @@ fn frames_for_streams_that_have_ended_are_no_glitch() {
     }
     let update = peer.frame(&Frame::WindowUpdate(WindowUpdate { id: 1, delta: 5 }));
     peer.feed(&mut conn, &update);
-    let late = headers_frame(&mut peer, 1);
-    peer.feed(&mut conn, &late);
     let reset = peer.reset(1);
     peer.feed(&mut conn, &reset);
+    let reply = peer.frame(&Frame::SynReply(SynReply {
+        id: id(1),
+        fin: false,
+        headers: HeaderBlock::new(),
+    }));
+    peer.feed(&mut conn, &reply);
     assert_eq!(conn.stats().glitches, 0);
     // Frames for streams that never were are.
     peer.feed(&mut conn, &data(99, false, b"x"));
     assert_eq!(conn.stats().glitches, 4);
+}
+
+/// What no honest wire brings, and costs more than its length: each is charged.
+#[test]
+fn what_has_no_reason_is_charged() {
+    type Make = fn(&mut Peer) -> Vec<u8>;
+    let goodbye: Make = |peer| {
+        let status = GoAwayStatus::OK;
+        peer.frame(&Frame::GoAway(GoAway {
+            last_good: 0,
+            status,
+        }))
+    };
+    let rows: [(&str, Dialect, Make, Make, usize); 4] = [
+        (
+            "HEADERS on a stream that has ended: Kubernetes sends none",
+            Dialect::Kubernetes,
+            |peer| [peer.syn(1), peer.reset(1)].concat(),
+            |peer| headers_frame(peer, 1),
+            4,
+        ),
+        (
+            "the same where they may cross a reset",
+            Dialect::Spdy31,
+            |peer| [peer.syn(1), peer.reset(1)].concat(),
+            |peer| headers_frame(peer, 1),
+            1,
+        ),
+        (
+            "SYN_STREAM behind its own GOAWAY",
+            Dialect::Kubernetes,
+            goodbye,
+            |peer| peer.syn(1),
+            4,
+        ),
+        ("GOAWAY again", Dialect::Kubernetes, goodbye, goodbye, 1),
+    ];
+    for (what, dialect, before, odd, points) in rows {
+        let mut config = Config::kubernetes(Role::Server);
+        config.dialect = dialect;
+        config.limits.glitches = 100_000;
+        let (mut peer, mut conn) = (Peer::of(dialect), connection(config));
+        let before = before(&mut peer);
+        recv(&mut peer, &mut conn, &before);
+        events(&mut conn);
+        assert_eq!(conn.stats().glitches, 0, "{what}");
+        let odd: Vec<_> = (0..=1000 / points).map(|_| odd(&mut peer)).collect();
+        for (n, bytes) in odd.iter().enumerate() {
+            let outcome = recv(&mut peer, &mut conn, bytes);
+            events(&mut conn);
+            let last = n == 1000 / points;
+            assert_eq!(outcome == Outcome::Ended("glitches"), last, "{what} {n}");
+        }
+    }
 }

@@ -12,8 +12,9 @@ mod common;
 use bytes::{Bytes, BytesMut};
 use common::{Peer, client, connection, data, drain, events, headers, id, server};
 use spdy::{
-    Config, Connection, ConnectionErrorKind, EncodeError, Event, Frame, GoAwayStatus, HeaderBlock,
-    HeaderEncoding, Initiator, OpenError, Opening, Ping, Role, RstStatus, StreamError,
+    Config, Connection, ConnectionErrorKind, Dialect, EncodeError, Event, FlowControl, Frame,
+    GoAwayStatus, HeaderBlock, HeaderEncoding, Initiator, OpenError, Opening, Ping, Role,
+    RstStatus, StreamError, SynReply,
 };
 use std::error::Error as _;
 use std::time::{Duration, Instant};
@@ -21,6 +22,11 @@ use std::time::{Duration, Instant};
 #[test]
 fn configurations_in_and_out_of_range() {
     type Set = fn(&mut Config);
+    /// Without flow control, nothing but 31 bits bounds them.
+    fn wide(config: &mut Config, stream: u32, session: u32) {
+        config.flow_control = FlowControl::Off;
+        (config.stream_window, config.session_window) = (stream, session);
+    }
     let rows: &[(&str, Set, bool)] = &[
         ("data_payload", |c| c.data_payload = 0, false),
         ("data_payload", |c| c.data_payload = 1, true),
@@ -30,12 +36,40 @@ fn configurations_in_and_out_of_range() {
         ("write_ahead", |c| c.write_ahead = 1, true),
         ("stream_window", |c| c.stream_window = 65_535, false),
         ("stream_window", |c| c.stream_window = 65_536, true),
-        ("stream_window", |c| c.stream_window = 0x7fff_ffff, true),
-        ("stream_window", |c| c.stream_window = 0x8000_0000, false),
+        ("stream_window", |c| c.stream_window = 256 << 10, true),
+        (
+            "stream_window",
+            |c| c.stream_window = (256 << 10) + 1,
+            false,
+        ),
+        ("stream_window", |c| wide(c, 0x7fff_ffff, 65_536), true),
+        ("stream_window", |c| wide(c, 0x8000_0000, 65_536), false),
         ("session_window", |c| c.session_window = 65_535, false),
         ("session_window", |c| c.session_window = 65_536, true),
-        ("session_window", |c| c.session_window = 0x7fff_ffff, true),
-        ("session_window", |c| c.session_window = 0x8000_0000, false),
+        ("session_window", |c| c.session_window = 16 << 20, true),
+        (
+            "session_window",
+            |c| c.session_window = (16 << 20) + 1,
+            false,
+        ),
+        ("session_window", |c| wide(c, 65_536, 0x7fff_ffff), true),
+        ("session_window", |c| wide(c, 65_536, 0x8000_0000), false),
+        (
+            "ping_interval",
+            |c| c.ping_interval = Some(Duration::ZERO),
+            false,
+        ),
+        ("dead_after", |c| c.dead_after = Some(Duration::ZERO), false),
+        (
+            "idle_timeout",
+            |c| c.idle_timeout = Some(Duration::ZERO),
+            false,
+        ),
+        (
+            "idle_timeout",
+            |c| c.idle_timeout = Some(Duration::from_nanos(1)),
+            true,
+        ),
         (
             "header_encoding",
             |c| c.header_encoding = HeaderEncoding::Deflate(0),
@@ -66,6 +100,19 @@ fn configurations_in_and_out_of_range() {
             Ok(_) => assert!(fine, "{name}"),
             Err(e) => assert!(!fine && e.to_string().contains(name), "{name}: {e}"),
         }
+    }
+}
+
+/// What each dialect's configuration says.
+#[test]
+fn defaults_of_the_dialects() {
+    for role in [Role::Client, Role::Server] {
+        let (kubernetes, strict) = (Config::kubernetes(role), Config::strict(role));
+        assert_eq!(kubernetes.data_payload, 32 << 10);
+        assert_eq!(strict.data_payload, 16 << 10);
+        assert_eq!(strict.dialect, Dialect::Spdy31);
+        assert_eq!(strict.flow_control, FlowControl::On);
+        assert_eq!(strict.ping_interval, kubernetes.ping_interval);
     }
 }
 
@@ -262,18 +309,6 @@ fn openings_in_range() {
             "{opening:?}"
         );
     }
-    let long = [("a", vec![0; 65_536])].into_iter().collect();
-    assert!(matches!(
-        conn.open(&long, false),
-        Err(OpenError::Encode(EncodeError::HeaderBlockTooLarge {
-            limit: 65_536,
-            ..
-        }))
-    ));
-    // The context is unharmed.
-    let mut peer = Peer::new();
-    conn.open(&headers(), false).unwrap();
-    assert_eq!(peer.sent(&mut conn).len(), 2);
 }
 
 /// A client's even id is tolerated; a server's own stream steps around it.
@@ -367,4 +402,93 @@ fn streams_of_a_server() {
     a.reply(stream, &HeaderBlock::new(), true).unwrap();
     b.recv(now, &mut drain(&mut a)).unwrap();
     assert!(!a.has_stream(stream) && !b.has_stream(stream));
+}
+
+/// Counts go down with what they count.
+#[test]
+fn counts_of_streams_go_down_again() {
+    let (mut peer, mut conn) = (Peer::new(), server());
+    for n in [1, 3, 5] {
+        let syn = peer.syn(n);
+        peer.feed(&mut conn, &syn);
+    }
+    conn.reply(id(1), &HeaderBlock::new(), false).unwrap();
+    let unanswered = |conn: &Connection| conn.stats().unanswered_streams;
+    assert_eq!((unanswered(&conn), conn.stats().rapid_resets), (2, 0));
+    for (n, left, rapid) in [(1, 2, 0), (3, 1, 1), (5, 0, 2)] {
+        let reset = peer.reset(n);
+        peer.feed(&mut conn, &reset);
+        assert_eq!(unanswered(&conn), left, "{n}");
+        assert_eq!(conn.stats().rapid_resets, rapid, "{n}");
+    }
+}
+
+#[test]
+fn where_a_frame_was_cut_or_broken() {
+    let (mut peer, mut conn) = (Peer::new(), server());
+    let mut input = BytesMut::new();
+    assert!(conn.is_between_frames(&input), "before the first");
+    let ping = peer.frame(&Frame::Ping(Ping { id: 1 }));
+    for byte in &ping {
+        input.extend_from_slice(&[*byte]);
+        assert!(!conn.is_between_frames(&input), "not looked at yet");
+        conn.recv(peer.now, &mut input).unwrap();
+        let whole = conn.stats().frames_received == 1;
+        assert_eq!(conn.is_between_frames(&input), whole);
+    }
+    let zero = &b"\0\0\0\0\0\0\0\0"[..];
+    let error = conn.recv(peer.now, &mut BytesMut::from(zero)).unwrap_err();
+    match error.kind() {
+        ConnectionErrorKind::Decode(e) => assert_eq!(e.offset(), 12),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Names that end the connection at a real receiver (PROTOCOL.md 1.3); `host` in SYN_STREAM only.
+#[test]
+fn forbidden_names() {
+    for (name, in_reply) in [
+        ("connection", true),
+        ("keep-alive", true),
+        ("proxy-connection", true),
+        ("transfer-encoding", true),
+        ("host", false),
+        ("hosts", false),
+    ] {
+        let block: HeaderBlock = [(name, "v")].into_iter().collect();
+        let (mut peer, mut conn) = (Peer::new(), server());
+        let syn = peer.syn_with(1, block.clone());
+        let result = conn.recv(peer.now, &mut BytesMut::from(syn.as_slice()));
+        assert_eq!(result.is_err(), name != "hosts", "{name}");
+        let (mut peer, mut conn) = (Peer::new(), client());
+        let stream = conn.open(&headers(), false).unwrap();
+        let reply = peer.frame(&Frame::SynReply(SynReply {
+            id: stream,
+            fin: false,
+            headers: block,
+        }));
+        let result = conn.recv(peer.now, &mut BytesMut::from(reply.as_slice()));
+        assert_eq!(result.is_err(), in_reply, "{name}");
+    }
+}
+
+/// Of DATA the length; of header blocks what they say.
+#[test]
+fn what_debug_output_shows() {
+    let headers: HeaderBlock = [("port", "80")].into_iter().collect();
+    let event = Event::Opened {
+        id: id(1),
+        headers,
+        fin: false,
+    };
+    assert_eq!(
+        format!("{event:?}"),
+        r#"Opened(1, {"port": "80"}, fin: false)"#
+    );
+    let event = Event::Data {
+        id: id(1),
+        payload: Bytes::from_static(b"secret"),
+        fin: true,
+    };
+    assert_eq!(format!("{event:?}"), "Data(1, 6 bytes, fin: true)");
 }

@@ -12,7 +12,7 @@
 
 mod common;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use common::{Peer, connection, data, drain, events, headers, id};
 use flate2::{Compress, Compression, FlushCompress};
 use spdy::{
@@ -293,6 +293,24 @@ fn unanswered() {
     assert!(memory < 2 * MIB, "{memory}");
 }
 
+/// B15, filled one byte at a time: as much memory as is charged, about.
+fn single_bytes() {
+    let mut config = Config::kubernetes(Role::Client);
+    config.write_ahead = 1;
+    let mut conn = connection(config);
+    let streams: Vec<_> = (0..65)
+        .map(|_| conn.open(&headers(), false).unwrap())
+        .collect();
+    let (memory, time) = cost(|| {
+        for stream in streams {
+            while conn.send(stream, &mut Bytes::from_static(b"x"), false) == Ok(1) {}
+        }
+        assert_eq!(conn.stats().queued_to_send, 4 * MIB);
+    });
+    report("4 MiB queued one byte at a time", memory, time, "");
+    assert!(memory < 8 * MIB, "{memory}");
+}
+
 /// T46. Lengths that do not fit their type: two readers must not see different frames.
 fn smuggling() {
     let mut accepted = Vec::new();
@@ -439,7 +457,7 @@ fn main() {
         assert!(std::env::var_os("CI").is_none(), "CI has them");
         return;
     }
-    let cases: [(&str, fn()); 10] = [
+    let cases: [(&str, fn()); 11] = [
         ("bomb", bomb),
         ("declared_lengths", declared_lengths),
         ("corrupt_blocks", corrupt_blocks),
@@ -447,6 +465,7 @@ fn main() {
         ("ping_flood", ping_flood),
         ("empty_and_tiny", empty_and_tiny),
         ("unanswered", unanswered),
+        ("single_bytes", single_bytes),
         ("smuggling", smuggling),
         ("strides", strides),
         ("idle", idle),

@@ -14,16 +14,16 @@ const MAX_LENGTH: usize = 0xff_ffff;
 #[derive(Debug)]
 pub struct Encoder {
     deflater: Deflater,
-    max_block: usize,
+    limits: Limits,
 }
 
 impl Encoder {
-    /// A fresh direction.
+    /// A fresh direction. What a peer with these limits would refuse is not written.
     #[must_use]
     pub fn new(encoding: HeaderEncoding, limits: &Limits) -> Self {
         Self {
             deflater: Deflater::new(encoding),
-            max_block: limits.header_block_inflated,
+            limits: limits.clone(),
         }
     }
 
@@ -31,8 +31,8 @@ impl Encoder {
     /// [`Frame::Unknown`] with that many zero bytes.
     ///
     /// # Errors
-    /// A header block over the limit, or a payload over 2^24 - 1 bytes; nothing is appended. The
-    /// context survives the first two kinds of [`EncodeError`], not [`EncodeError::Deflate`].
+    /// A header block over a limit, or a payload over 2^24 - 1 bytes; nothing is appended. The
+    /// context survives every kind of [`EncodeError`] but [`EncodeError::Deflate`].
     pub fn encode(&mut self, frame: &Frame, dst: &mut BytesMut) -> Result<(), EncodeError> {
         match frame {
             Frame::SynStream(f) => {
@@ -132,6 +132,42 @@ impl Encoder {
         self.with_block(Kind::Headers, flag(fin, FIN), &fixed, headers, dst)
     }
 
+    /// Whether a peer with our limits takes the block, however badly it compresses (B2 to B4).
+    fn check(&self, headers: &HeaderBlock, fixed: usize) -> Result<(), EncodeError> {
+        let (size, limit) = (headers.encoded_len(), self.limits.header_block_inflated);
+        if size > limit || !headers.is_encodable() {
+            return Err(EncodeError::HeaderBlockTooLarge { size, limit });
+        }
+        let (count, limit) = (headers.len(), self.limits.header_pairs);
+        if count > limit {
+            return Err(EncodeError::HeaderPairs { count, limit });
+        }
+        for (name, value) in headers.iter() {
+            for (field, bytes, limit) in [
+                ("name", name, self.limits.header_name),
+                ("value", value, self.limits.header_value),
+            ] {
+                let length = bytes.len();
+                if length > limit {
+                    return Err(EncodeError::HeaderField {
+                        field,
+                        length,
+                        limit,
+                    });
+                }
+            }
+        }
+        let (size, limit) = (self.deflater.bound(size), self.limits.header_block);
+        if size > limit {
+            return Err(EncodeError::HeaderBlockOnWire { size, limit });
+        }
+        let length = size.saturating_add(fixed);
+        if length > MAX_LENGTH {
+            return Err(EncodeError::TooLong(length));
+        }
+        Ok(())
+    }
+
     fn with_block(
         &mut self,
         kind: Kind,
@@ -140,11 +176,8 @@ impl Encoder {
         headers: &HeaderBlock,
         dst: &mut BytesMut,
     ) -> Result<(), EncodeError> {
-        let (size, limit) = (headers.encoded_len(), self.max_block);
-        // Checked before the context is touched, so that an error costs nothing.
-        if size > limit || !headers.is_encodable() {
-            return Err(EncodeError::HeaderBlockTooLarge { size, limit });
-        }
+        // Before the context is touched, so that an error costs nothing.
+        self.check(headers, fixed.len())?;
         let start = dst.len();
         control_head(dst, kind.to_u16(), flags, 0)?;
         dst.put_slice(fixed);
@@ -155,8 +188,9 @@ impl Encoder {
         // The length is known only now: the last three bytes of the head.
         let length = dst.len().saturating_sub(start).saturating_sub(HEAD);
         let Some(short) = u32::try_from(length).ok().filter(|_| length <= MAX_LENGTH) else {
+            // More than the compressor's bound.
             dst.truncate(start);
-            return Err(EncodeError::TooLong(length));
+            return Err(EncodeError::Deflate);
         };
         let at = start.saturating_add(HEAD / 2);
         let word = u32::from(flags) << 24 | short;

@@ -20,22 +20,24 @@
 
 mod receive;
 mod send;
+mod streams;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod watch;
 
-use crate::codec::{Decoder, Encoder, Opening};
-use crate::config::{Config, Dialect, INITIAL_WINDOW, Role};
-use crate::error::{ConfigError, ConnectionError, ConnectionErrorKind, OpenError, StreamError};
+use crate::codec::{Decoder, Encoder};
+use crate::config::{Config, Dialect, INITIAL_WINDOW};
+use crate::error::{ConfigError, ConnectionError, ConnectionErrorKind, EncodeError, StreamError};
 use crate::event::{Event, Stats};
 use crate::flow::{Mode, ReceiveWindow, SendWindow};
-use crate::frame::{Frame, Ping, RstStream, Setting, Settings, WindowUpdate};
-use crate::header::HeaderBlock;
+use crate::frame::{Frame, Ping, Setting, Settings, WindowUpdate};
 use crate::id_map::IdMap;
-use crate::outgoing::Outgoing;
+use crate::outgoing::{Cause, Outgoing};
 use crate::queue::Queues;
-use crate::status::{GoAwayStatus, RstStatus};
+use crate::status::GoAwayStatus;
 use crate::stream_id::StreamId;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use std::collections::VecDeque;
 use std::time::Instant;
 use timers::Timers;
@@ -80,6 +82,8 @@ pub struct Connection {
     outgoing: Outgoing,
     queues: Queues,
     events: VecDeque<Event>,
+    /// What `events` hold beside payload.
+    event_bytes: usize,
     streams: IdMap<Stream>,
     /// Unconsumed payload of streams that are forgotten.
     unread: IdMap<usize>,
@@ -87,7 +91,10 @@ pub struct Connection {
     unanswered: usize,
     /// Next id of ours; above [`StreamId::MAX`] when used up.
     next_id: u32,
+    /// The last one of the peer's that was looked at, for GOAWAY to name.
     last_peer_id: u32,
+    /// The highest that the peer has opened, also behind a GOAWAY.
+    last_seen_id: u32,
     /// GOAWAY came.
     going_away: bool,
     /// GOAWAY was sent, or waits in `goaway`.
@@ -130,12 +137,14 @@ impl Connection {
             outgoing: Outgoing::default(),
             queues: Queues::default(),
             events: VecDeque::new(),
+            event_bytes: 0,
             streams: IdMap::default(),
             unread: IdMap::default(),
             peer_streams: 0,
             unanswered: 0,
             next_id: config.first_id(),
             last_peer_id: 0,
+            last_seen_id: 0,
             going_away: false,
             goaway_sent: false,
             goaway: None,
@@ -147,10 +156,7 @@ impl Connection {
             receive_window: ReceiveWindow::new(config.session_window),
             unconsumed: 0,
             over: 0,
-            next_ping_id: match config.role {
-                Role::Client => 1,
-                Role::Server => 2,
-            },
+            next_ping_id: config.first_ping_id(),
             pinged: VecDeque::new(),
             timers: Timers::new(&config, now),
             watch: Watch::default(),
@@ -178,11 +184,11 @@ impl Connection {
             entries.push(entry(Setting::INITIAL_WINDOW_SIZE, window));
         }
         let clear = false;
-        self.control(&Frame::Settings(Settings { clear, entries }), false);
+        self.control(&Frame::Settings(Settings { clear, entries }), Cause::Ours);
         let more = self.config.session_window.saturating_sub(INITIAL_WINDOW);
         if self.flow.is_active() && more > 0 {
             let update = WindowUpdate { id: 0, delta: more };
-            self.control(&Frame::WindowUpdate(update), false);
+            self.control(&Frame::WindowUpdate(update), Cause::Ours);
         }
     }
 
@@ -197,22 +203,24 @@ impl Connection {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        if !input.is_empty() {
-            self.timers.received(now);
-        }
+        self.timers.input(now, input.len());
+        self.look_at_pause(now);
+        let result = self.read(now, input);
+        self.timers.left(input.len());
+        self.look_at_pause(now);
+        result.map_err(|e| self.fail(e))
+    }
+
+    fn read(&mut self, now: Instant, input: &mut BytesMut) -> Result<(), ConnectionError> {
         let inflated = self.decoder.inflated();
         while !self.is_blocked() && !self.is_full() {
             // Header blocks are work out of proportion to their size on the wire.
             if self.decoder.inflated().saturating_sub(inflated) > INFLATE_PER_CALL {
                 return Ok(());
             }
-            let frame = match self.decoder.decode(input) {
-                Ok(Some(frame)) => frame,
-                Ok(None) => return Ok(()),
-                Err(e) => return Err(self.fail(now, e.into())),
-            };
-            if let Err(kind) = self.on_frame(now, frame) {
-                return Err(self.fail(now, kind.into()));
+            match self.decoder.decode(input)? {
+                Some(frame) => self.on_frame(now, frame)?,
+                None => return Ok(()),
             }
         }
         Ok(())
@@ -221,7 +229,10 @@ impl Connection {
     /// Whether answers that the peer provoked must leave before more is read (B10).
     #[must_use]
     pub fn is_blocked(&self) -> bool {
-        !self.output_ended && self.outgoing.replies() >= self.config.limits.queued_replies
+        let limits = &self.config.limits;
+        let of_streams = limits.frames_of(limits.peer_streams);
+        let waiting = self.outgoing.waiting();
+        waiting.provoked >= limits.queued_replies || waiting.stream >= of_streams
     }
 
     /// Whether something must be polled or [consumed](Connection::consumed) before more is read
@@ -230,6 +241,7 @@ impl Connection {
     pub fn is_full(&self) -> bool {
         let limits = &self.config.limits;
         let queued = self.events.len().saturating_mul(limits.event_overhead);
+        let queued = queued.saturating_add(self.event_bytes);
         self.over > 0 || self.unconsumed.saturating_add(queued) > limits.session_receive
     }
 
@@ -244,9 +256,17 @@ impl Connection {
             .map(|(id, _)| id)
     }
 
-    /// Nothing more will be written: answers no longer hold up [`Connection::recv`].
+    /// Nothing more will be written: what waits is dropped, and so is what is queued from now on, as
+    /// if it had left. Answers no longer hold up [`Connection::recv`]; no [`Event::Writable`] comes.
     pub fn end_of_output(&mut self) {
         self.output_ended = true;
+        self.goaway = None;
+        self.queues.clear();
+        self.outgoing.end();
+        let ids: Vec<StreamId> = self.streams.keys().copied().collect();
+        for id in ids {
+            self.forget_if_done(id);
+        }
     }
 
     /// Whether the bytes received so far end between frames, `input` being what
@@ -259,7 +279,14 @@ impl Connection {
     /// What the peer did, oldest first.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front()?;
+        self.event_bytes = self.event_bytes.saturating_sub(event.held());
+        Some(event)
+    }
+
+    fn push_event(&mut self, event: Event) {
+        self.event_bytes = self.event_bytes.saturating_add(event.held());
+        self.events.push_back(event);
     }
 
     /// Says that `n` bytes of a stream's payload are gone: read, or thrown away. This is the only
@@ -300,199 +327,34 @@ impl Connection {
         self.credit_session();
     }
 
-    /// Opens a stream. DATA may follow at once, before the peer's answer.
-    ///
-    /// # Errors
-    /// See [`OpenError`]; nothing is sent.
-    pub fn open(&mut self, headers: &HeaderBlock, fin: bool) -> Result<StreamId, OpenError> {
-        let fin = Opening {
-            fin,
-            ..Opening::default()
-        };
-        self.open_with(headers, fin)
-    }
-
-    /// Opens a stream with all that SYN_STREAM can say.
-    ///
-    /// # Errors
-    /// See [`OpenError`]; nothing is sent.
-    pub fn open_with(
-        &mut self,
-        headers: &HeaderBlock,
-        opening: Opening,
-    ) -> Result<StreamId, OpenError> {
-        if self.going_away || self.goaway_sent || self.failed.is_some() {
-            return Err(OpenError::GoingAway);
-        }
-        if opening.priority > 7 || opening.associated > StreamId::MAX {
-            return Err(OpenError::BadOpening);
-        }
-        let own = self.own_streams();
-        let limit = self.config.limits.own_streams;
-        if own >= self.peer_max_streams.map_or(limit, |max| max.min(limit)) {
-            return Err(OpenError::TooManyStreams(own));
-        }
-        let mut id = StreamId::new(self.next_id).ok_or(OpenError::IdsExhausted)?;
-        // A tolerated client's even id may be in the way of ours.
-        while self.streams.contains_key(&id) {
-            self.next_id = self.next_id.saturating_add(2);
-            id = StreamId::new(self.next_id).ok_or(OpenError::IdsExhausted)?;
-        }
-        let before = self.outgoing.control().len();
-        self.encoder
-            .syn_stream(id, opening, headers, self.outgoing.control())
-            .map_err(OpenError::Encode)?;
-        self.end_control(before, false);
-        self.next_id = self.next_id.saturating_add(2);
-        self.stats.opened = self.stats.opened.saturating_add(1);
-        let stream = self.stream(
-            opening.priority,
-            !opening.fin,
-            !opening.unidirectional,
-            true,
-        );
-        self.streams.insert(id, stream);
-        self.forget_if_done(id);
-        Ok(id)
-    }
-
-    fn stream(&self, priority: u8, local_open: bool, remote_open: bool, own: bool) -> Stream {
-        Stream {
-            local_open,
-            remote_open,
-            replied: false,
-            own,
-            priority,
-            headers_frames: 0,
-            unconsumed: 0,
-            send_window: SendWindow::new(self.peer_window),
-            receive_window: ReceiveWindow::new(self.config.stream_window),
-            last_data: 0,
-        }
-    }
-
-    /// Accepts a stream of the peer; must come before DATA on it.
-    ///
-    /// # Errors
-    /// The stream is gone, is ours, or was replied to.
-    pub fn reply(
-        &mut self,
-        id: StreamId,
-        headers: &HeaderBlock,
-        fin: bool,
-    ) -> Result<(), StreamError> {
-        self.check_alive()?;
-        let stream = self.streams.get_mut(&id).ok_or(StreamError::Closed(id))?;
-        // The draft lets nobody answer on a one-way stream; real servers do.
-        let one_way = !stream.local_open && self.config.dialect == Dialect::Spdy31;
-        if stream.own || stream.replied || one_way {
-            return Err(StreamError::NotReplyable(id));
-        }
-        let before = self.outgoing.control().len();
-        self.encoder
-            .syn_reply(id, fin, headers, self.outgoing.control())
-            .map_err(StreamError::Encode)?;
-        stream.replied = true;
-        stream.local_open &= !fin;
-        self.unanswered = self.unanswered.saturating_sub(1);
-        // Bounded by the number of streams (B6), so not counted as a provoked answer.
-        self.end_control(before, false);
-        self.forget_if_done(id);
-        Ok(())
-    }
-
-    /// Sends HEADERS on a stream, in [`Dialect::Spdy31`] only. They may overtake DATA that waits.
-    ///
-    /// # Errors
-    /// The stream is gone, FIN was sent, or the peer would stop at them.
-    pub fn headers(
-        &mut self,
-        id: StreamId,
-        headers: &HeaderBlock,
-        fin: bool,
-    ) -> Result<(), StreamError> {
-        self.check_alive()?;
-        if self.config.dialect == Dialect::Kubernetes {
-            return Err(StreamError::NotInDialect(id));
-        }
-        let stream = self.streams.get_mut(&id).ok_or(StreamError::Closed(id))?;
-        if !stream.local_open {
-            return Err(StreamError::FinSent(id));
-        }
-        if !stream.own && !stream.replied {
-            return Err(StreamError::NotReplied(id));
-        }
-        // FIN must not overtake what waits.
-        let waits = self.queues.holds(id) || !self.outgoing.has_left(stream.last_data);
-        let with_fin = fin && !waits;
-        let before = self.outgoing.control().len();
-        self.encoder
-            .headers(id, with_fin, headers, self.outgoing.control())
-            .map_err(StreamError::Encode)?;
-        if with_fin {
-            stream.local_open = false;
-        }
-        self.end_control(before, false);
-        if fin && waits {
-            self.send(id, &mut Bytes::new(), true)?;
-        }
-        self.forget_if_done(id);
-        Ok(())
-    }
-
-    /// Resets a stream: it is forgotten. Events of it that were found before may still be polled;
-    /// none come anew, and nothing of it counts as unconsumed any more. Without flow control, DATA
-    /// queued before leaves first; with it, what waits for credit is dropped. Does nothing if the
-    /// stream is gone.
-    pub fn reset(&mut self, id: StreamId, status: RstStatus) {
-        if let Some(unread) = self.unread.remove(&id) {
-            self.not_over(unread);
-            self.release(unread);
-        }
-        if let Some(stream) = self.forget(id, true) {
-            self.send_reset(id, &stream, status, false);
-        }
-    }
-
-    /// Whether the stream is known: opened, and neither ended on both sides nor reset.
-    #[must_use]
-    pub fn has_stream(&self, id: StreamId) -> bool {
-        self.streams.contains_key(&id)
-    }
-
-    /// Streams that are known.
-    #[must_use]
-    pub fn stream_count(&self) -> usize {
-        self.streams.len()
-    }
-
     fn own_streams(&self) -> usize {
         self.streams.len().saturating_sub(self.peer_streams)
     }
 
     /// Queues GOAWAY. No streams can be opened afterwards, and none of the peer's are admitted.
     /// In [`Dialect::Kubernetes`] it leaves only when nothing else waits: a real peer stops
-    /// reading there (PROTOCOL.md 1.6). Streams that are there may finish until
-    /// [`crate::Limits::drain_ms`] have passed.
+    /// reading there and drops what is open, so let streams finish first (PROTOCOL.md 1.6). A peer
+    /// of the draft's may let those that are there finish, until [`crate::Limits::drain_ms`] have
+    /// passed.
     pub fn go_away(&mut self, now: Instant, status: GoAwayStatus) {
         if self.goaway_sent {
             return;
         }
         self.goaway_sent = true;
         self.timers.going_away(now);
-        if self.config.dialect == Dialect::Spdy31 && self.failed.is_none() {
-            self.control(&self.goaway_frame(status), false);
-        } else {
+        if self.config.dialect == Dialect::Spdy31 {
+            self.control(&self.goaway_frame(status), Cause::Ours);
+        } else if !self.output_ended {
             self.goaway = Some(status);
         }
     }
 
-    /// Whether GOAWAY was sent or received, no stream is left, and nothing waits to be written:
-    /// the transport can be closed.
+    /// Whether GOAWAY was sent or received and no stream is left, or the connection has failed, and
+    /// nothing waits to be written: the transport can be closed.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        (self.goaway_sent || self.going_away || self.failed.is_some())
-            && self.streams.is_empty()
+        let goodbye = self.goaway_sent || self.going_away;
+        (self.failed.is_some() || (goodbye && self.streams.is_empty()))
             && self.queues.is_empty()
             && self.goaway.is_none()
             && self.outgoing.is_empty()
@@ -515,9 +377,9 @@ impl Connection {
         // Wraps as real clients do (PROTOCOL.md 1.9).
         self.next_ping_id = match id.checked_add(2) {
             Some(next) if next <= StreamId::MAX => next,
-            _ => id.wrapping_add(2).wrapping_sub(0x7fff_fffe),
+            _ => self.config.first_ping_id(),
         };
-        self.control(&Frame::Ping(Ping { id }), false);
+        self.control(&Frame::Ping(Ping { id }), Cause::Ours);
         Some(id)
     }
 
@@ -547,7 +409,8 @@ impl Connection {
             own_streams: self.own_streams(),
             peer_streams: self.peer_streams.saturating_add(self.unread.len()),
             unanswered_streams: self.unanswered,
-            queued_replies: self.outgoing.replies(),
+            queued_replies: self.outgoing.waiting().provoked,
+            queued_answers: self.outgoing.waiting().stream,
             queued_events: self.events.len(),
             unconsumed: self.unconsumed,
             queued_to_send: self.queues.bytes(),
@@ -557,10 +420,20 @@ impl Connection {
     }
 
     /// Ends the connection: what waits is dropped, GOAWAY follows what is framed.
-    fn fail(&mut self, now: Instant, error: ConnectionError) -> ConnectionError {
+    fn fail(&mut self, error: ConnectionError) -> ConnectionError {
         self.failed = Some(error.clone());
         self.queues.clear();
-        self.go_away(now, error.status());
+        if !std::mem::replace(&mut self.goaway_sent, true) && !self.output_ended {
+            self.goaway = Some(error.status());
+        }
+        error
+    }
+
+    /// Without its compression context the connection can go on no more.
+    fn encode_failed(&mut self, error: EncodeError) -> EncodeError {
+        if error == EncodeError::Deflate {
+            self.fail(ConnectionErrorKind::Encode(error.clone()).into());
+        }
         error
     }
 
@@ -569,56 +442,6 @@ impl Connection {
             Some(_) => Err(StreamError::Failed),
             None => Ok(()),
         }
-    }
-
-    /// Forgets a stream that has ended on both sides and of which nothing waits.
-    fn forget_if_done(&mut self, id: StreamId) {
-        let over = |s: &Stream| !s.local_open && !s.remote_open;
-        if self.streams.get(&id).is_some_and(over) && !self.queues.holds(id) {
-            self.forget(id, false);
-        }
-    }
-
-    /// `drop_unread`: what is unconsumed will not be read.
-    fn forget(&mut self, id: StreamId, drop_unread: bool) -> Option<Stream> {
-        let stream = self.streams.remove(&id)?;
-        if !stream.own {
-            self.peer_streams = self.peer_streams.saturating_sub(1);
-            let unanswered = usize::from(!stream.replied);
-            self.unanswered = self.unanswered.saturating_sub(unanswered);
-        }
-        if stream.unconsumed == 0 {
-        } else if drop_unread {
-            self.not_over(stream.unconsumed);
-            self.release(stream.unconsumed);
-        } else {
-            self.unread.insert(id, stream.unconsumed);
-        }
-        Some(stream)
-    }
-
-    /// A stream with this much unconsumed is over.
-    fn not_over(&mut self, unconsumed: usize) {
-        let was_over = unconsumed > self.config.limits.stream_receive;
-        self.over = self.over.saturating_sub(usize::from(was_over));
-    }
-
-    /// Resets a stream because of something the peer did (B9).
-    fn error_reset(&mut self, id: StreamId, status: RstStatus) -> Result<(), ConnectionErrorKind> {
-        self.stats.error_resets = self.stats.error_resets.saturating_add(1);
-        let limit = self.config.limits.error_resets;
-        if self.stats.error_resets > limit {
-            return Err(ConnectionErrorKind::TooManyErrors { limit });
-        }
-        // The stream may be live: then it is over on both sides.
-        match self.forget(id, false) {
-            Some(stream) => {
-                self.events.push_back(Event::Reset { id, status });
-                self.send_reset(id, &stream, status, true);
-            }
-            None => self.control(&Frame::RstStream(RstStream { id, status }), true),
-        }
-        Ok(())
     }
 }
 

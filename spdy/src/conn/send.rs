@@ -6,6 +6,7 @@ use crate::error::StreamError;
 use crate::event::Event;
 use crate::flow::Mode;
 use crate::frame::{FIN, Frame, GoAway, HEAD, RstStream, WindowUpdate};
+use crate::outgoing::Cause;
 use crate::queue::{Next, QUANTUM};
 use crate::status::{GoAwayStatus, RstStatus};
 use crate::stream_id::StreamId;
@@ -41,16 +42,17 @@ impl Connection {
         let credit = credit.min(self.send_window.available());
         let usual = self.outgoing.data_len() < self.config.write_ahead
             && (!self.flow.is_active() || n <= credit);
-        // A FIN alone needs no credit, so it does not wait behind those that do.
+        // A FIN alone needs no credit, so it does not wait behind those that do. What is dropped
+        // waits for nothing.
         let direct = if self.queues.is_empty() {
-            usual || data.is_empty()
+            usual || data.is_empty() || self.output_ended
         } else {
             (usual && self.queues.nobody_ready() || data.is_empty()) && !self.queues.holds(id)
         };
         if !direct {
             let limits = &self.config.limits;
             let stream_room = limits.stream_send.saturating_sub(self.queues.bytes_of(id));
-            let session_room = limits.session_send.saturating_sub(self.queues.bytes());
+            let session_room = limits.session_send.saturating_sub(self.queues.charged());
             n = n.min(stream_room).min(session_room);
         }
         let fin = fin && n == data.len();
@@ -102,13 +104,14 @@ impl Connection {
     pub(super) fn schedule(&mut self) {
         if !self.queues.is_empty() {
             while self.outgoing.data_len() < self.config.write_ahead && self.schedule_turn() {}
-            let limits = &self.config.limits;
-            let (stream, session) = (limits.stream_send / 2, limits.session_send / 2);
+            let (stream, session) = self.room();
             for id in self.queues.relieved(stream, session) {
-                self.events.push_back(Event::Writable { id });
+                self.push_event(Event::Writable { id });
             }
         }
-        if self.queues.bytes() == 0
+        // Not what only waits for room, which may never be asked for again.
+        if self.goaway.is_some()
+            && !self.queues.holds_any()
             && let Some(status) = self.goaway.take()
         {
             let mut bytes = BytesMut::new();
@@ -120,6 +123,12 @@ impl Connection {
                 self.outgoing.push_last(&bytes);
             }
         }
+    }
+
+    /// With no more than this waiting on a stream and on all, who waits for room is told (B15).
+    fn room(&self) -> (usize, usize) {
+        let limits = &self.config.limits;
+        (limits.stream_send / 2, limits.session_send / 2)
     }
 
     /// One stream's turn. `false`: nobody can send anything now.
@@ -165,31 +174,30 @@ impl Connection {
                 return true;
             }
         }
-        let limits = &self.config.limits;
-        let (stream, session) = (limits.stream_send / 2, limits.session_send / 2);
+        let (stream, session) = self.room();
         if self.queues.end_turn(id, blocked, stream, session) {
-            self.events.push_back(Event::Writable { id });
+            self.push_event(Event::Writable { id });
         }
         true
     }
 
-    /// RST_STREAM, which must not overtake its own stream's DATA. `reply`: the peer provoked it.
+    /// RST_STREAM, which must not overtake its own stream's DATA.
     pub(super) fn send_reset(
         &mut self,
         id: StreamId,
         stream: &Stream,
         status: RstStatus,
-        reply: bool,
+        cause: Cause,
     ) {
         let reset = RstStream { id, status };
         let waits = self.queues.holds(id);
-        if waits && !self.flow.is_active() && !reply {
+        if waits && !self.flow.is_active() && cause != Cause::Provoked {
             self.queues.end_with_reset(id, status);
             return;
         }
         self.queues.discard(id);
         if self.outgoing.has_left(stream.last_data) {
-            self.control(&Frame::RstStream(reset), reply);
+            self.control(&Frame::RstStream(reset), cause);
         } else {
             self.push_last(reset);
         }
@@ -215,17 +223,17 @@ impl Connection {
     }
 
     /// Queues a control frame without header block, which always encodes.
-    pub(super) fn control(&mut self, frame: &Frame, reply: bool) {
+    pub(super) fn control(&mut self, frame: &Frame, cause: Cause) {
         let before = self.outgoing.control().len();
         if self.encoder.encode(frame, self.outgoing.control()).is_ok() {
-            self.end_control(before, reply);
+            self.end_control(before, cause);
         }
     }
 
     /// A control frame was appended to what was `before` bytes long.
-    pub(super) fn end_control(&mut self, before: usize, reply: bool) {
+    pub(super) fn end_control(&mut self, before: usize, cause: Cause) {
         let len = self.outgoing.control().len().saturating_sub(before);
-        self.outgoing.end_control(len, reply);
+        self.outgoing.end_control(len, cause);
         self.timers.sent();
     }
 
@@ -235,15 +243,16 @@ impl Connection {
             return;
         }
         let size = self.config.stream_window;
-        let Some(stream) = self.streams.get_mut(&id).filter(|s| s.remote_open) else {
-            return;
-        };
-        if let Some(delta) = stream.receive_window.update(size) {
+        let credit = |stream: &mut Stream| stream.receive_window.update(size);
+        while let Some(delta) = (self.streams.get_mut(&id))
+            .filter(|s| s.remote_open)
+            .and_then(credit)
+        {
             let update = WindowUpdate {
                 id: id.get(),
                 delta,
             };
-            self.control(&Frame::WindowUpdate(update), false);
+            self.control(&Frame::WindowUpdate(update), Cause::Stream);
         }
     }
 
@@ -252,9 +261,9 @@ impl Connection {
         if !self.flow.is_active() || self.failed.is_some() {
             return;
         }
-        if let Some(delta) = self.receive_window.update(self.config.session_window) {
+        while let Some(delta) = self.receive_window.update(self.config.session_window) {
             let update = WindowUpdate { id: 0, delta };
-            self.control(&Frame::WindowUpdate(update), false);
+            self.control(&Frame::WindowUpdate(update), Cause::Stream);
         }
     }
 

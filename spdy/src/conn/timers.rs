@@ -14,6 +14,10 @@ pub(super) struct Timers {
     any: Instant,
     /// Something was queued since `any`.
     sent: bool,
+    /// What the last call left of its input.
+    left: usize,
+    /// Reading paused at the last look.
+    paused: bool,
     goaway: Option<Instant>,
 }
 
@@ -26,13 +30,22 @@ impl Timers {
             inbound: now,
             any: now,
             sent: false,
+            left: 0,
+            paused: false,
             goaway: None,
         }
     }
 
-    pub(super) fn received(&mut self, now: Instant) {
-        self.inbound = now;
-        self.any = now;
+    /// That much is there to be read: life if it is more than was left.
+    pub(super) fn input(&mut self, now: Instant, len: usize) {
+        if len > self.left {
+            self.inbound = now;
+            self.any = now;
+        }
+    }
+
+    pub(super) fn left(&mut self, len: usize) {
+        self.left = len;
     }
 
     /// Sending has no clock at hand: the next look at it counts as its time.
@@ -64,7 +77,23 @@ impl Connection {
         self.timers.any.checked_add(self.config.idle_timeout?)
     }
 
+    fn is_paused(&self) -> bool {
+        self.is_full() || self.is_blocked()
+    }
+
+    /// While we do not read, the peer's silence says nothing (B27): it counts from the first look
+    /// after that.
+    pub(super) fn look_at_pause(&mut self, now: Instant) {
+        let paused = self.is_paused();
+        if std::mem::replace(&mut self.timers.paused, paused) || paused {
+            self.timers.inbound = now;
+        }
+    }
+
     fn dead_at(&self) -> Option<Instant> {
+        if self.is_paused() {
+            return None;
+        }
         self.timers.inbound.checked_add(self.config.dead_after?)
     }
 
@@ -84,19 +113,26 @@ impl Connection {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
+        self.look_at_pause(now);
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if due(self.drain_at()) {
-            let after = self.drain();
-            return Err(self.fail(now, ConnectionErrorKind::Drain { after }.into()));
+            let kind = if self.watch.goodbye {
+                let limit = self.config.limits.glitches;
+                ConnectionErrorKind::Glitches { limit }
+            } else {
+                let after = self.drain();
+                ConnectionErrorKind::Drain { after }
+            };
+            return Err(self.fail(kind.into()));
         }
         if due(self.dead_at()) {
             let after = self.config.dead_after.unwrap_or_default();
-            return Err(self.fail(now, ConnectionErrorKind::Silent { after }.into()));
+            return Err(self.fail(ConnectionErrorKind::Silent { after }.into()));
         }
         if due(self.idle_at()) {
             if !std::mem::take(&mut self.timers.sent) {
                 let after = self.config.idle_timeout.unwrap_or_default();
-                return Err(self.fail(now, ConnectionErrorKind::Idle { after }.into()));
+                return Err(self.fail(ConnectionErrorKind::Idle { after }.into()));
             }
             self.timers.any = now;
         }

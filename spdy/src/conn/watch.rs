@@ -45,6 +45,8 @@ pub(super) struct Watch {
     settings: Rate,
     empty_data: Rate,
     glitches: Rate,
+    /// GOAWAY was sent because of them.
+    pub(super) goodbye: bool,
 }
 
 impl Watch {
@@ -69,6 +71,16 @@ impl Connection {
         Ok(())
     }
 
+    /// A reset that the peer made us send (B9).
+    pub(super) fn count_error(&mut self) -> Counted {
+        self.stats.error_resets = self.stats.error_resets.saturating_add(1);
+        let limit = self.config.limits.error_resets;
+        if self.stats.error_resets > limit {
+            return Err(ConnectionErrorKind::TooManyErrors { limit });
+        }
+        Ok(())
+    }
+
     pub(super) fn count_ping(&mut self, now: Instant) -> Counted {
         let limit = self.config.limits.pings;
         flood("PING", self.watch.pings.add(now, SHORT, 1), limit)
@@ -88,17 +100,22 @@ impl Connection {
     /// Something that is dropped without harm; `odd` if a sane peer has no reason for it.
     pub(super) fn ignore(&mut self, now: Instant, odd: Option<Oddity>) -> Counted {
         self.stats.ignored = self.stats.ignored.saturating_add(1);
+        odd.map_or(Ok(()), |odd| self.odd(now, odd))
+    }
+
+    /// Something that a sane peer has no reason for (B30).
+    pub(super) fn odd(&mut self, now: Instant, odd: Oddity) -> Counted {
         let points = match odd {
-            None => return Ok(()),
-            Some(Oddity::Slight) => 1,
-            Some(Oddity::Strange) => 4,
+            Oddity::Slight => 1,
+            Oddity::Strange => 4,
         };
         let score = self.watch.glitches.add(now, LONG, points);
         let limit = self.config.limits.glitches_fatal;
         if score > limit {
             return Err(ConnectionErrorKind::Glitches { limit });
         }
-        if score > self.config.limits.glitches {
+        if score > self.config.limits.glitches && !self.goaway_sent {
+            self.watch.goodbye = true;
             self.go_away(now, GoAwayStatus::PROTOCOL_ERROR);
         }
         Ok(())

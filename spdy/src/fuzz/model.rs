@@ -48,6 +48,7 @@ struct Model {
     streams: BTreeMap<u32, Stream>,
     next_id: u32,
     last_peer: u32,
+    last_seen: u32,
     goaway: bool,
     window: i64,
     left: i64,
@@ -116,7 +117,7 @@ impl Model {
         if self.own_parity(id) {
             id < self.next_id
         } else {
-            id <= self.last_peer
+            id <= self.last_seen
         }
     }
 
@@ -134,6 +135,7 @@ impl Model {
         match frame {
             Frame::SynStream(f) => {
                 let id = f.id.get();
+                self.last_seen = self.last_seen.max(id);
                 if self.goaway {
                 } else if self.strict && (self.own_parity(id) || id < self.last_peer) {
                     self.fail();
@@ -141,8 +143,12 @@ impl Model {
                     self.breach(id, RstStatus::PROTOCOL_ERROR);
                 } else {
                     self.last_peer = id;
-                    if (self.client && !self.strict) || self.streams.contains_key(&id) {
+                    let ours = self.own_parity(id);
+                    if (self.client && !self.strict) || (ours && id < self.next_id) {
                         return self.rst(id, RstStatus::REFUSED_STREAM);
+                    }
+                    if ours {
+                        self.next_id = id + 2;
                     }
                     let stream = self.stream(false, !f.unidirectional, !f.fin);
                     self.streams.insert(id, stream);
@@ -153,9 +159,9 @@ impl Model {
             Frame::SynReply(f) => {
                 let (id, strict, opened) = (f.id.get(), self.strict, self.was_opened(f.id.get()));
                 match self.streams.get_mut(&id) {
-                    Some(s) if s.own && !s.replied && s.may_receive => {
+                    Some(s) if s.own && !s.replied && (s.may_receive || !strict) => {
                         s.replied = true;
-                        s.may_receive = !f.fin;
+                        s.may_receive &= !f.fin;
                         self.event(format!("replied {id} {}", f.fin));
                         self.end_if_done(id);
                     }
@@ -505,6 +511,7 @@ pub fn against_model(data: &[u8]) {
         streams: BTreeMap::new(),
         next_id: if client { 1 } else { 2 },
         last_peer: 0,
+        last_seen: 0,
         goaway: false,
         window: WINDOW,
         left: WINDOW,
@@ -539,18 +546,18 @@ pub fn against_model(data: &[u8]) {
 fn step(model: &mut Model, real: &mut Real, input: &mut Input<'_>) {
     match input.byte() % 16 {
         0 | 1 => {
-            let opened = real.conn.open_with(&HeaderBlock::new(), Opening::default());
-            // A tolerated even id of a client may be in the way.
-            while model.streams.contains_key(&model.next_id) && !model.goaway {
-                model.next_id += 2;
-            }
+            let opening = Opening {
+                unidirectional: input.byte() < 30,
+                ..Opening::default()
+            };
+            let opened = real.conn.open_with(&HeaderBlock::new(), opening);
             require(
                 opened.is_ok() != model.goaway,
                 "opens unless goodbye was said",
             );
             if let Ok(id) = opened {
                 require(id.get() == model.next_id, "the next id");
-                let stream = model.stream(true, true, true);
+                let stream = model.stream(true, true, !opening.unidirectional);
                 model.streams.insert(id.get(), stream);
                 model.next_id += 2;
             }

@@ -98,7 +98,7 @@ impl Inflater {
                 }
                 // Room was left over, so all that these bytes hold is out.
                 Ok(_) if src.is_empty() && made < spare => break,
-                Ok(_) if used == 0 && made == 0 => {
+                Ok(Status::BufError) => {
                     return Err(DecodeErrorKind::Inflate("no progress"));
                 }
                 Ok(_) => {}
@@ -152,17 +152,22 @@ impl Deflater {
         }
     }
 
+    /// What a block of `plain` bytes takes at most; exact when stored.
+    pub(crate) fn bound(&self, plain: usize) -> usize {
+        let extra = match self.encoding {
+            HeaderEncoding::Stored => {
+                let blocks = plain.div_ceil(usize::from(u16::MAX)).saturating_add(1);
+                let head = if self.begun { 0 } else { ZLIB_HEAD.len() };
+                blocks.saturating_mul(STORED_HEAD).saturating_add(head)
+            }
+            // Nine bits a byte are the worst of fixed codes; head, flush and block types beside.
+            HeaderEncoding::Deflate(_) => (plain / 8).saturating_add(64),
+        };
+        plain.saturating_add(extra)
+    }
+
     fn stored(&mut self, plain: &[u8], dst: &mut BytesMut) {
-        let pieces = plain
-            .len()
-            .div_ceil(usize::from(u16::MAX))
-            .saturating_add(1);
-        dst.reserve(
-            pieces
-                .saturating_mul(STORED_HEAD)
-                .saturating_add(plain.len())
-                .saturating_add(ZLIB_HEAD.len()),
-        );
+        dst.reserve(self.bound(plain.len()));
         if !self.begun {
             dst.put_slice(&ZLIB_HEAD);
             self.begun = true;
@@ -212,6 +217,7 @@ impl Deflater {
 }
 
 #[cfg(test)]
+#[allow(clippy::panic, reason = "a test")]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -249,6 +255,60 @@ mod tests {
                 prop_assert!(inflater.block(&good, &Limits::default()).is_err());
             }
         }
+    }
+
+    /// Of noise, which no level makes shorter.
+    #[test]
+    fn no_block_takes_more_than_its_bound() {
+        let mut state = 1u32;
+        let mut noise = || {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state.to_le_bytes()[0]
+        };
+        for len in [0, 1, 100, 5000, 65_522, 65_523, 200_000] {
+            let mut headers = HeaderBlock::new();
+            headers.push("n", (0..len).map(|_| noise()).collect::<Vec<u8>>());
+            for level in 0..=9 {
+                let encoding = match level {
+                    0 => HeaderEncoding::Stored,
+                    level => HeaderEncoding::Deflate(level),
+                };
+                let mut deflater = Deflater::new(encoding);
+                for _ in 0..2 {
+                    let (bound, mut wire) =
+                        (deflater.bound(headers.encoded_len()), BytesMut::new());
+                    deflater.block(&headers, &mut wire).unwrap();
+                    assert!(wire.len() <= bound, "{len} at {level}: {}", wire.len());
+                    if level == 0 {
+                        assert_eq!(wire.len(), bound);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_inflate_and_why() {
+        let why = |wire: &[u8]| match Inflater::new().block(wire, &Limits::default()) {
+            Err(DecodeErrorKind::Inflate(why)) => why,
+            other => panic!("{other:?}"),
+        };
+        let mut head = ZLIB_HEAD.to_vec();
+        head.push(0x07);
+        assert_eq!(why(&head), "corrupt deflate data", "a block of type 3");
+        let another = b"\x78\xf9\0\0\0\x01";
+        assert_eq!(why(another), "another dictionary is wanted");
+        // A stream may end, and nothing may follow it.
+        let mut zlib = Compress::new(Compression::best(), true);
+        let mut wire = Vec::with_capacity(100);
+        let none = HeaderBlock::new();
+        zlib.compress_vec(none.encoded(), &mut wire, FlushCompress::Finish)
+            .unwrap();
+        assert_eq!(Inflater::new().block(&wire, &Limits::default()), Ok(none));
+        wire.push(0);
+        assert_eq!(why(&wire), "bytes behind the end of the zlib stream");
     }
 
     #[test]

@@ -60,9 +60,17 @@ impl Peer {
     }
 
     pub(crate) fn of(dialect: Dialect) -> Self {
-        let mut limits = Limits::default();
         // The hand may write what the connection refuses.
-        limits.header_block_inflated = 256 << 10;
+        let mut limits = Limits::default();
+        for name in [
+            "header_block",
+            "header_block_inflated",
+            "header_pairs",
+            "header_name",
+            "header_value",
+        ] {
+            assert!(limits.set(name, 1 << 20));
+        }
         Self {
             encoder: Encoder::new(HeaderEncoding::Deflate(6), &limits),
             decoder: Decoder::with_dialect(dialect, Limits::default()),
