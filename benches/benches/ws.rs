@@ -133,7 +133,7 @@ fn config(role: Role) -> Config {
 fn write_out(conn: &mut Connection, memory: &mut Memory<'_>) {
     while conn.outgoing().has_remaining() {
         let outgoing = &*conn.outgoing();
-        let mut slices = [io::IoSlice::new(&[]); 64];
+        let mut slices = [io::IoSlice::new(&[]); 8];
         let filled = outgoing.chunks_vectored(&mut slices);
         let mut n = 0;
         for slice in &slices[..filled] {

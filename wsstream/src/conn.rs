@@ -4,7 +4,7 @@ use crate::close::CloseFrame;
 use crate::config::{Config, Limits};
 use crate::decode::{Data, Decoder, Frame};
 use crate::error::{ConfigError, ConnectionError, DecodeErrorKind, SendError};
-use crate::frame::{Head, MAX_CONTROL, MAX_HEAD, Opcode, Role};
+use crate::frame::{Head, MAX_CONTROL, Opcode, Role};
 use crate::mask::{self, MaskKeys, NoEntropy};
 use crate::outgoing::Outgoing;
 use crate::utf8::Utf8;
@@ -94,6 +94,32 @@ pub struct Connection {
     /// Control frames of the peer since when.
     control: (Option<Instant>, u32),
 }
+
+/// Payloads below this are copied also where they need not be: a piece more costs more.
+const COPY_BELOW: usize = 2 << 10;
+
+/// Appends `n` bytes of `from`, which has them, masked with `key` as they are copied.
+fn append(to: &mut BytesMut, key: Option<[u8; 4]>, from: &mut impl Buf, n: usize) {
+    let begin = to.len();
+    let end = begin.saturating_add(n);
+    while to.len() < end {
+        let at = to.len();
+        let piece = from.chunk();
+        let piece = piece.get(..end.saturating_sub(at)).unwrap_or(piece);
+        // While it is still in the nearest cache.
+        let piece = piece.get(..STEP).unwrap_or(piece);
+        to.extend_from_slice(piece);
+        if let (Some(key), Some(place)) = (key, to.get_mut(at..)) {
+            let offset = u64::try_from(at.saturating_sub(begin)).unwrap_or(0);
+            mask::apply(key, offset, place);
+        }
+        let taken = piece.len();
+        from.advance(taken);
+    }
+}
+
+/// Bytes that are copied, and then masked, at a time.
+const STEP: usize = 8 << 10;
 
 /// Within this time control frames are counted (B19).
 const CONTROL_TIME: Duration = Duration::from_secs(10);
@@ -310,15 +336,19 @@ impl Connection {
         Ok(())
     }
 
-    /// A head for `payload`, and the payload as it goes out: masked in place if nobody else has
-    /// it, else in a copy.
-    fn frame(mask: Option<[u8; 4]>, opcode: Opcode, fin: bool, payload: Bytes) -> (Head, Bytes) {
-        let head = Head {
+    fn head(mask: Option<[u8; 4]>, opcode: Opcode, fin: bool, length: usize) -> Head {
+        Head {
             fin,
             opcode,
             mask,
-            length: u64::try_from(payload.len()).unwrap_or(u64::MAX),
-        };
+            length: u64::try_from(length).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// A head for `payload`, and the payload as it goes out: masked in place if nobody else has
+    /// it, else in a copy.
+    fn frame(mask: Option<[u8; 4]>, opcode: Opcode, fin: bool, payload: Bytes) -> (Head, Bytes) {
+        let head = Self::head(mask, opcode, fin, payload.len());
         let Some(key) = mask.filter(|_| !payload.is_empty()) else {
             return (head, payload);
         };
@@ -354,9 +384,16 @@ impl Connection {
             return Err(SendError::Utf8);
         }
         let key = self.key()?;
-        let (head, payload) = Self::frame(key, opcode, ends, std::mem::take(payload));
-        self.outgoing.push_data(&head, None, payload);
+        let payload = std::mem::take(payload);
         self.sending = (!ends).then_some((kind, utf8));
+        if payload.len() < COPY_BELOW || (key.is_some() && !payload.is_unique()) {
+            let head = Self::head(key, opcode, ends, payload.len());
+            let tail = self.outgoing.copy(&head, payload.len());
+            append(tail, key, &mut &payload[..], payload.len());
+        } else {
+            let (head, payload) = Self::frame(key, opcode, ends, payload);
+            self.outgoing.push_data(&head, None, payload);
+        }
         Ok(())
     }
 
@@ -377,13 +414,14 @@ impl Connection {
         if self.sending.is_some() {
             return Err(SendError::OtherMessage);
         }
-        let length = u64::try_from(payload.len()).unwrap_or(u64::MAX);
-        let head = Head {
-            fin: true,
-            opcode: Opcode::Binary,
-            mask: None,
-            length: length.saturating_add(1),
-        };
+        if payload.len() < COPY_BELOW {
+            let n = payload.len().saturating_add(1);
+            let prefix = [prefix];
+            let mut both = prefix.as_slice().chain(&mut *payload);
+            return self.send_from(&mut both, n);
+        }
+        let length = payload.len().saturating_add(1);
+        let head = Self::head(None, Opcode::Binary, true, length);
         let payload = std::mem::take(payload);
         self.outgoing.push_data(&head, Some(prefix), payload);
         Ok(())
@@ -417,33 +455,10 @@ impl Connection {
         if self.sending.is_some() {
             return Err(SendError::OtherMessage);
         }
-        let mask = self.key()?;
+        let key = self.key()?;
         let n = n.min(from.remaining());
-        let head = Head {
-            fin: true,
-            opcode: Opcode::Binary,
-            mask,
-            length: u64::try_from(n).unwrap_or(u64::MAX),
-        };
-        let (bytes, head_len) = head.encode();
-        // Head and payload in one piece: one TLS record, one write.
-        let mut own = BytesMut::with_capacity(n.saturating_add(MAX_HEAD));
-        own.extend_from_slice(bytes.get(..head_len).unwrap_or_default());
-        let whole = n.saturating_add(head_len);
-        while own.len() < whole {
-            let left = whole.saturating_sub(own.len());
-            let piece = from.chunk();
-            let piece = piece.get(..left).unwrap_or(piece);
-            let at = own.len();
-            own.extend_from_slice(piece);
-            if let (Some(key), Some(place)) = (mask, own.get_mut(at..)) {
-                let offset = at.saturating_sub(head_len);
-                mask::apply(key, u64::try_from(offset).unwrap_or(0), place);
-            }
-            let taken = piece.len();
-            from.advance(taken);
-        }
-        self.outgoing.push_whole(own.freeze());
+        let head = Self::head(key, Opcode::Binary, true, n);
+        append(self.outgoing.copy(&head, n), key, from, n);
         Ok(())
     }
 

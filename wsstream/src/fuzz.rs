@@ -294,7 +294,7 @@ pub fn handshake(data: &[u8]) {
                 let origin = origin.to_ascii_lowercase();
                 let rest = origin
                     .strip_prefix("https://")
-                    .or(origin.strip_prefix("http://"));
+                    .or_else(|| origin.strip_prefix("http://"));
                 assert_eq!(rest, host.as_deref());
             }
         }
@@ -306,11 +306,7 @@ pub fn handshake(data: &[u8]) {
     }
     for offered in [&["v4.channel.k8s.io", "b"][..], &[]] {
         let opening = Opening::with_key(*b"0123456789abcdef", offered);
-        let status = if status & 3 == 0 {
-            u16::from(status)
-        } else {
-            101
-        };
+        let status = if status < 64 { u16::from(status) } else { 101 };
         if let Ok(selected) = opening.check(status, http11, &fields) {
             assert!(status == 101 && http11);
             let accept = accept_key("MDEyMzQ1Njc4OWFiY2RlZg==");
@@ -356,7 +352,7 @@ pub fn tunnel(data: &[u8]) {
         steps = steps.saturating_add(1);
         let ended = choices.0.is_empty();
         if ended
-            && steps % 4 == 0
+            && steps.is_multiple_of(4)
             && wires.iter().all(BytesMut::is_empty)
             && ends.iter_mut().all(|e| e.outgoing().is_empty())
         {

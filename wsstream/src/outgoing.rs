@@ -1,34 +1,63 @@
 use crate::frame::{Head, MAX_HEAD};
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::IoSlice;
 
+/// Frames that are copied wait together in one buffer of about this size.
+const TAIL: usize = 64 << 10;
+
 /// Frames waiting to be written: a [`Buf`] of two lanes. Pings and pongs go before data, but never
 /// into the middle of a frame; Close goes behind everything.
+///
+/// Large unmasked payloads leave without being copied (`write_buf`, [`Buf::chunks_vectored`]); what is
+/// masked or small is copied into one buffer, so that many messages are few pieces.
 #[derive(Default)]
 pub struct Outgoing {
     control: VecDeque<Frame>,
     data: VecDeque<Frame>,
+    /// Whole frames behind `data`.
+    tail: BytesMut,
     len: usize,
-    /// Part of the first frame of `data` (`true`) or `control` (`false`) has left.
-    begun: Option<bool>,
+    /// Where the piece is of which a part has left, if there is one.
+    begun: Option<Lane>,
     /// Pongs in `control`.
     pongs: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lane {
+    Control,
+    Data,
+    Tail,
 }
 
 struct Frame {
     /// And a channel byte, which saves copying the payload behind it.
     head: [u8; MAX_HEAD + 1],
-    start: usize,
-    end: usize,
-    payload: Bytes,
+    start: u8,
+    end: u8,
     pong: bool,
+    payload: Bytes,
 }
 
 impl Frame {
+    fn new(head: &Head, payload: Bytes, pong: bool) -> Self {
+        let (bytes, end) = head.encode();
+        let mut room = [0; MAX_HEAD + 1];
+        room[..MAX_HEAD].copy_from_slice(&bytes);
+        Self {
+            head: room,
+            start: 0,
+            end: u8::try_from(end).unwrap_or(0),
+            pong,
+            payload,
+        }
+    }
+
     fn head(&self) -> &[u8] {
-        self.head.get(self.start..self.end).unwrap_or_default()
+        let (start, end) = (usize::from(self.start), usize::from(self.end));
+        self.head.get(start..end).unwrap_or_default()
     }
 
     fn len(&self) -> usize {
@@ -38,7 +67,8 @@ impl Frame {
     /// Consumes at most `n` bytes; how many.
     fn advance(&mut self, n: usize) -> usize {
         let of_head = n.min(self.head().len());
-        self.start = self.start.saturating_add(of_head);
+        let short = u8::try_from(of_head).unwrap_or(0);
+        self.start = self.start.saturating_add(short);
         let of_payload = n.saturating_sub(of_head).min(self.payload.len());
         self.payload.advance(of_payload);
         of_head.saturating_add(of_payload)
@@ -50,10 +80,6 @@ impl fmt::Debug for Outgoing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outgoing")
             .field("len", &self.len)
-            .field(
-                "frames",
-                &self.control.len().saturating_add(self.data.len()),
-            )
             .finish_non_exhaustive()
     }
 }
@@ -76,10 +102,12 @@ impl Outgoing {
         self.pongs
     }
 
-    /// With a byte of payload in front of `payload`, which `head` counts.
+    /// A data frame whose payload is not copied, with a byte of payload in front of it, which `head`
+    /// counts.
     pub(crate) fn push_data(&mut self, head: &Head, prefix: Option<u8>, payload: Bytes) {
-        let mut frame = Self::frame(head, payload, false);
-        if let (Some(byte), Some(place)) = (prefix, frame.head.get_mut(frame.end)) {
+        self.seal();
+        let mut frame = Frame::new(head, payload, false);
+        if let (Some(byte), Some(place)) = (prefix, frame.head.get_mut(usize::from(frame.end))) {
             *place = byte;
             frame.end = frame.end.saturating_add(1);
         }
@@ -87,20 +115,45 @@ impl Outgoing {
         self.data.push_back(frame);
     }
 
-    /// A frame whose head is in `bytes` already.
-    pub(crate) fn push_whole(&mut self, bytes: Bytes) {
-        self.len = self.len.saturating_add(bytes.len());
+    /// Where a data frame is to be copied to, head first, behind all that waits: a buffer, to
+    /// which `n` bytes and no more are to be appended.
+    pub(crate) fn copy(&mut self, head: &Head, n: usize) -> &mut BytesMut {
+        let (bytes, head_len) = head.encode();
+        let whole = n.saturating_add(head_len);
+        if !self.tail.is_empty() && self.tail.len().saturating_add(whole) > TAIL {
+            self.seal();
+        }
+        self.tail.reserve(whole);
+        self.tail
+            .extend_from_slice(bytes.get(..head_len).unwrap_or_default());
+        self.len = self.len.saturating_add(whole);
+        &mut self.tail
+    }
+
+    /// What is in the tail becomes one piece of the data lane.
+    fn seal(&mut self) {
+        if self.tail.is_empty() {
+            return;
+        }
         self.data.push_back(Frame {
             head: [0; MAX_HEAD + 1],
             start: 0,
             end: 0,
-            payload: bytes,
             pong: false,
+            payload: self.tail.split().freeze(),
         });
+        if self.begun == Some(Lane::Tail) {
+            // Only with an empty data lane is the tail begun.
+            self.begun = Some(Lane::Data);
+        }
     }
 
     pub(crate) fn push_control(&mut self, head: &Head, payload: Bytes, pong: bool) {
-        let frame = Self::frame(head, payload, pong);
+        if self.begun == Some(Lane::Tail) {
+            // What is appended from now on goes behind it.
+            self.seal();
+        }
+        let frame = Frame::new(head, payload, pong);
         self.len = self.len.saturating_add(frame.len());
         self.pongs = self.pongs.saturating_add(usize::from(pong));
         self.control.push_back(frame);
@@ -109,7 +162,7 @@ impl Outgoing {
     /// Takes back the pong that was queued last, unless part of it has left: only the latest ping
     /// needs an answer (RFC 6455 §5.5.3).
     pub(crate) fn drop_last_pong(&mut self) {
-        let first = usize::from(self.begun == Some(false));
+        let first = usize::from(self.begun == Some(Lane::Control));
         let Some(at) = self.control.iter().rposition(|frame| frame.pong) else {
             return;
         };
@@ -121,39 +174,30 @@ impl Outgoing {
         }
     }
 
-    fn frame(head: &Head, payload: Bytes, pong: bool) -> Frame {
-        let (bytes, end) = head.encode();
-        let mut room = [0; MAX_HEAD + 1];
-        room[..MAX_HEAD].copy_from_slice(&bytes);
-        Frame {
-            head: room,
-            start: 0,
-            end,
-            payload,
-            pong,
-        }
+    /// Where the next byte is from.
+    fn lane(&self) -> Lane {
+        self.begun.unwrap_or(if !self.control.is_empty() {
+            Lane::Control
+        } else if self.data.is_empty() {
+            Lane::Tail
+        } else {
+            Lane::Data
+        })
     }
 
-    /// Which lane the next byte is from: `true` for data.
-    fn lane(&self) -> bool {
-        self.begun.unwrap_or(self.control.is_empty())
-    }
-
-    /// In the order in which they leave.
+    /// In the order in which they leave, the tail behind all.
     fn frames(&self) -> impl Iterator<Item = &Frame> {
         let begun = match self.begun {
-            Some(true) => self.data.front(),
-            Some(false) => self.control.front(),
-            None => None,
+            Some(Lane::Data) => self.data.front(),
+            Some(Lane::Control) => self.control.front(),
+            _ => None,
         };
+        let in_control = usize::from(self.begun == Some(Lane::Control));
+        let in_data = usize::from(self.begun == Some(Lane::Data));
         begun
             .into_iter()
-            .chain(
-                self.control
-                    .iter()
-                    .skip(usize::from(self.begun == Some(false))),
-            )
-            .chain(self.data.iter().skip(usize::from(self.begun == Some(true))))
+            .chain(self.control.iter().skip(in_control))
+            .chain(self.data.iter().skip(in_data))
     }
 }
 
@@ -163,19 +207,33 @@ impl Buf for Outgoing {
     }
 
     fn chunk(&self) -> &[u8] {
-        let Some(frame) = self.frames().next() else {
-            return &[];
+        let frame = match self.lane() {
+            Lane::Tail => return &self.tail,
+            Lane::Control => self.control.front(),
+            Lane::Data => self.data.front(),
         };
-        match frame.head() {
-            [] => &frame.payload,
-            head => head,
+        match frame {
+            None => &[],
+            Some(frame) if frame.head().is_empty() => &frame.payload,
+            Some(frame) => frame.head(),
         }
     }
 
     fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        if self.lane() == Lane::Tail {
+            // A tail that is begun has nothing beside it: see `push_control`.
+            return match slices.first_mut() {
+                Some(slot) if !self.tail.is_empty() => {
+                    *slot = IoSlice::new(&self.tail);
+                    1
+                }
+                _ => 0,
+            };
+        }
         let pieces = self
             .frames()
             .flat_map(|frame| [frame.head(), &frame.payload])
+            .chain([&self.tail[..]])
             .filter(|piece| !piece.is_empty());
         let mut n: usize = 0;
         for (slot, piece) in slices.iter_mut().zip(pieces) {
@@ -191,24 +249,107 @@ impl Buf for Outgoing {
         assert!(n <= self.len, "advance beyond the end");
         self.len = self.len.saturating_sub(n);
         while n > 0 {
-            let data = self.lane();
-            let lane = if data {
-                &mut self.data
-            } else {
-                &mut self.control
+            let lane = self.lane();
+            let queue = match lane {
+                Lane::Control => &mut self.control,
+                Lane::Data => &mut self.data,
+                Lane::Tail => {
+                    self.tail.advance(n.min(self.tail.len()));
+                    self.begun = (!self.tail.is_empty()).then_some(Lane::Tail);
+                    return;
+                }
             };
-            let Some(frame) = lane.front_mut() else {
+            let Some(frame) = queue.front_mut() else {
                 return;
             };
             n = n.saturating_sub(frame.advance(n));
             if frame.len() > 0 {
-                self.begun = Some(data);
+                self.begun = Some(lane);
                 return;
             }
             self.begun = None;
-            if lane.pop_front().is_some_and(|frame| frame.pong) {
+            if queue.pop_front().is_some_and(|frame| frame.pong) {
                 self.pongs = self.pongs.saturating_sub(1);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Opcode;
+
+    fn head(opcode: Opcode, n: usize) -> Head {
+        Head {
+            fin: true,
+            opcode,
+            mask: None,
+            length: u64::try_from(n).unwrap(),
+        }
+    }
+
+    fn copy(out: &mut Outgoing, payload: &[u8]) {
+        let n = payload.len();
+        out.copy(&head(Opcode::Binary, n), n)
+            .extend_from_slice(payload);
+    }
+
+    fn all(out: &mut Outgoing) -> Vec<u8> {
+        let n = out.remaining();
+        out.copy_to_bytes(n).to_vec()
+    }
+
+    /// A control frame goes between frames, also when the frames wait in one buffer and part of it
+    /// has left, and what is copied later goes behind it.
+    #[test]
+    fn control_frames_and_a_tail_that_has_begun() {
+        let mut out = Outgoing::default();
+        copy(&mut out, b"one");
+        copy(&mut out, b"two");
+        let mut seen = out.copy_to_bytes(1).to_vec();
+        out.push_control(&head(Opcode::Ping, 1), Bytes::from_static(b"p"), false);
+        copy(&mut out, b"three");
+        out.push_data(&head(Opcode::Binary, 4), None, Bytes::from_static(b"four"));
+        copy(&mut out, b"five");
+        assert_eq!(out.remaining(), out.len());
+        let mut slices = [IoSlice::new(&[]); 16];
+        let n = out.chunks_vectored(&mut slices);
+        let joined: Vec<u8> = slices[..n].iter().flat_map(|s| s.iter().copied()).collect();
+        seen.extend(all(&mut out));
+        let expected = b"\x82\x03one\x82\x03two\x89\x01p\x82\x05three\x82\x04four\x82\x04five";
+        assert_eq!(seen, expected);
+        assert_eq!(joined, expected[1..]);
+        assert!(out.is_empty() && out.chunk().is_empty());
+        // Before anything has left, it goes first.
+        copy(&mut out, b"x");
+        out.push_control(&head(Opcode::Ping, 0), Bytes::new(), true);
+        assert_eq!(out.pongs(), 1);
+        assert_eq!(all(&mut out), b"\x89\x00\x82\x01x");
+        assert_eq!(out.pongs(), 0);
+    }
+
+    #[test]
+    fn the_tail_is_cut_into_pieces_and_its_room_is_used_again() {
+        let mut out = Outgoing::default();
+        let payload = [7; 1000];
+        for _ in 0..200 {
+            copy(&mut out, &payload);
+        }
+        assert_eq!(out.data.len(), 3);
+        let n = out.remaining();
+        out.advance(n);
+        for _ in 0..1000 {
+            copy(&mut out, &payload);
+            let n = out.remaining();
+            out.advance(n);
+        }
+        assert!(out.tail.capacity() <= 2 * TAIL, "{}", out.tail.capacity());
+    }
+
+    #[test]
+    #[should_panic(expected = "advance beyond the end")]
+    fn no_further_than_the_end() {
+        Outgoing::default().advance(1);
     }
 }

@@ -150,15 +150,16 @@ pub(crate) fn allowed(ours: &ConnectionError) -> bool {
     let ConnectionError::Protocol(error) = ours else {
         return false;
     };
-    match error.kind() {
-        // RFC 6455 forbids it, and nobody else looks.
-        E::LengthNotMinimal(_) | E::LongControl => true,
-        // Our limits; theirs are elsewhere.
-        E::MessageTooBig(_) | E::TooManyFragments(_) | E::ControlFlood(_) => true,
-        // They answer it too, and tell it as a Close of their own making.
-        E::CloseCode(_) => true,
-        _ => false,
-    }
+    // RFC 6455 forbids it, and nobody else looks.
+    let lengths = matches!(error.kind(), E::LengthNotMinimal(_) | E::LongControl);
+    // Our limits; theirs are elsewhere.
+    let limits = matches!(
+        error.kind(),
+        E::MessageTooBig(_) | E::TooManyFragments(_) | E::ControlFlood(_)
+    );
+    // They answer it too, and tell it as a Close of their own making.
+    let code = matches!(error.kind(), E::CloseCode(_));
+    lengths || limits || code
 }
 
 /// The same for fastwebsockets, which also takes frames that are masked where they must not be, or
