@@ -1,11 +1,12 @@
 //! Bodies of the fuzz targets, also replayed over the corpus by plain tests. Each panics when a
 //! property does not hold.
 
-use crate::http1::{HeadLimits, RequestHead, ResponseHead};
+use crate::http1::{Fields, HeadLimits, RequestHead, ResponseHead};
 use bytes::BytesMut;
 use std::fmt::Debug;
 
-/// Heads of both roles: what the whole input parses to, every split parses to.
+/// Heads of both roles: what the whole input parses to, every split parses to; and what is taken, httparse
+/// alone understands alike (Z14).
 pub fn http1_head(data: &[u8]) {
     let limits = HeadLimits::default();
     let Some((cut, data)) = data.split_first() else {
@@ -14,6 +15,33 @@ pub fn http1_head(data: &[u8]) {
     let cut = usize::from(*cut).saturating_add(1);
     split_changes_nothing(data, cut, |buf| RequestHead::parse(buf, &limits));
     split_changes_nothing(data, cut, |buf| ResponseHead::parse(buf, &limits));
+    beside_httparse(data, &limits);
+}
+
+fn beside_httparse(data: &[u8], limits: &HeadLimits) {
+    let mut slots = [httparse::EMPTY_HEADER; 256];
+    if let Ok(Some(head)) = RequestHead::parse(&mut BytesMut::from(data), limits) {
+        let mut other = httparse::Request::new(&mut slots);
+        let complete = other.parse(data).is_ok_and(|status| status.is_complete());
+        assert!(complete, "httparse does not take it");
+        assert_eq!(other.method, Some(head.method.as_str()));
+        assert_eq!(other.path, Some(head.target.as_str()));
+        same_fields(&head.fields, other.headers);
+    }
+    let mut slots = [httparse::EMPTY_HEADER; 256];
+    if let Ok(Some(head)) = ResponseHead::parse(&mut BytesMut::from(data), limits) {
+        let mut other = httparse::Response::new(&mut slots);
+        let complete = other.parse(data).is_ok_and(|status| status.is_complete());
+        assert!(complete, "httparse does not take it");
+        assert_eq!(other.code, Some(head.status));
+        same_fields(&head.fields, other.headers);
+    }
+}
+
+fn same_fields(ours: &Fields, other: &[httparse::Header<'_>]) {
+    let ours = ours.iter().map(|field| (field.name(), &field.value()[..]));
+    let other = other.iter().map(|field| (field.name, field.value));
+    assert!(ours.eq(other), "other fields");
 }
 
 fn split_changes_nothing<T: PartialEq + Debug, E: PartialEq + Debug>(

@@ -33,7 +33,7 @@ async fn bytes_both_ways_through_a_narrow_pipe() {
             write.flush().await.unwrap();
         };
         let mut got = vec![0; sent.len()];
-        let (_, read_all) = tokio::join!(up, read.read_exact(&mut got));
+        let ((), read_all) = tokio::join!(up, read.read_exact(&mut got));
         read_all.unwrap();
         assert!(got == sent);
         write.shutdown().await.unwrap();
@@ -116,7 +116,8 @@ async fn pings_are_answered_while_reading_and_what_waits_is_bounded() {
     // Nobody reads: at most the bound and one message are taken.
     let mut taken = 0;
     let mut cx = Context::from_waker(std::task::Waker::noop());
-    while let Poll::Ready(n) = Pin::new(&mut client).poll_write(&mut cx, &[0; 1 << 20]) {
+    let much = vec![0; 1 << 20];
+    while let Poll::Ready(n) = Pin::new(&mut client).poll_write(&mut cx, &much) {
         taken += n.unwrap();
     }
     assert!(taken <= WRITE_AHEAD + MESSAGE, "{taken}");

@@ -132,11 +132,14 @@ async fn exchanges_as_measured() {
     assert_eq!(seen, 19);
 }
 
+#[allow(clippy::arithmetic_side_effects, reason = "a test")]
 /// The bytes behind the head; of an error text, its beginning.
 async fn check_first_messages(io: &mut DuplexStream, exchange: &Value, name: &str) {
     let hex = exchange["response_hex"].as_str().unwrap();
-    let bytes: Vec<u8> = (0..hex.len() / 2)
-        .map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap())
+    let bytes: Vec<u8> = hex
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
         .collect();
     let head = bytes.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
     let mut theirs = &bytes[head + 4..];
