@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::IoSlice;
 
+/// A line of the processor's cache.
+const LINE: usize = 64;
 /// Frames that are copied wait together in one buffer of about this size.
 const TAIL: usize = 64 << 10;
 
@@ -123,7 +125,15 @@ impl Outgoing {
         if !self.tail.is_empty() && self.tail.len().saturating_add(whole) > TAIL {
             self.seal();
         }
-        self.tail.reserve(whole);
+        self.tail.reserve(whole.saturating_add(LINE));
+        if self.tail.is_empty() {
+            // The payload begins a cache line: copying and masking it crosses none of them twice.
+            let at = self.tail.as_ptr().addr().wrapping_add(head_len);
+            let skip = at.wrapping_neg() % LINE;
+            self.tail
+                .extend_from_slice([0; LINE].get(..skip).unwrap_or_default());
+            self.tail.advance(skip);
+        }
         self.tail
             .extend_from_slice(bytes.get(..head_len).unwrap_or_default());
         self.len = self.len.saturating_add(whole);
