@@ -137,6 +137,17 @@ mod tests {
         assert!(!top.shift(1));
     }
 
+    #[test]
+    fn credit_is_worth_a_frame_from_half_a_window_on() {
+        let mut window = ReceiveWindow::new(1000);
+        assert!(window.take(1000) && !window.take(1));
+        window.owe(499);
+        assert_eq!(window.update(1000), None);
+        window.owe(1);
+        assert_eq!(window.update(1000), Some(500));
+        assert_eq!(window.update(1000), None, "once");
+    }
+
     /// What was received before windows counted may be more than one frame can grant.
     #[test]
     fn credit_beyond_31_bits_is_granted_in_parts() {

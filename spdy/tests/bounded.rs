@@ -12,7 +12,10 @@ mod common;
 
 use bytes::{Buf, Bytes, BytesMut};
 use common::{Peer, connection, data, events, headers, id};
-use spdy::{Config, Connection, Dialect, Event, Frame, HeaderBlock, OpenError, Role, RstStatus};
+use spdy::{
+    Config, Connection, Dialect, Event, Frame, HeaderBlock, OpenError, Role, RstStatus,
+    WindowUpdate,
+};
 
 /// B6 and B10 for the frames that wait.
 const STREAMS: usize = 3;
@@ -225,6 +228,70 @@ fn one_call_inflates_no_more_than_its_share() {
         calls += 1;
     }
     assert_eq!((calls, before), (4, 20 * each));
+}
+
+/// With as much framed as may be, the rest waits; below it, a whole frame is made.
+#[test]
+fn what_is_framed_ahead_ends_at_its_limit() {
+    for (write_ahead, waits) in [(108, 1), (109, 0)] {
+        let mut config = Config::kubernetes(Role::Client);
+        config.write_ahead = write_ahead;
+        let mut conn = connection(config);
+        let stream = conn.open(&headers(), false).unwrap();
+        common::drain(&mut conn);
+        for mut payload in [Bytes::from(vec![0; 100]), Bytes::from_static(b"x")] {
+            conn.send(stream, &mut payload, false).unwrap();
+        }
+        assert_eq!(conn.stats().queued_to_send, waits);
+        assert_eq!(conn.outgoing().remaining(), 108 + (1 - waits) * 9);
+        conn.outgoing().advance(1);
+        assert_eq!(conn.outgoing().remaining(), 107 + 9);
+    }
+}
+
+/// Nor does it overtake who waits for a turn; who waits for credit is in nobody's way.
+#[test]
+fn a_stream_with_nothing_waiting_waits_with_others() {
+    let mut config = Config::kubernetes(Role::Client);
+    config.write_ahead = 1;
+    let (mut peer, mut conn) = (Peer::new(), connection(config));
+    let [one, two] = [(); 2].map(|()| conn.open(&headers(), false).unwrap());
+    peer.sent(&mut conn);
+    for _ in 0..2 {
+        let mut payload = Bytes::from(vec![0; 100]);
+        conn.send(one, &mut payload, false).unwrap();
+    }
+    conn.outgoing().advance(8);
+    conn.outgoing().advance(100);
+    conn.send(two, &mut Bytes::from_static(b"x"), false)
+        .unwrap();
+    assert_eq!(conn.stats().queued_to_send, 101);
+    let order: Vec<_> = (peer.sent(&mut conn).iter())
+        .map(|f| match f {
+            Frame::Data(data) => data.id,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(order, [one, two]);
+
+    let (mut peer, mut conn) = (
+        Peer::of(Dialect::Spdy31),
+        connection(Config::strict(Role::Client)),
+    );
+    let [one, two] = [(); 2].map(|()| conn.open(&headers(), false).unwrap());
+    let (id, delta) = (0, 100);
+    let update = peer.frame(&Frame::WindowUpdate(WindowUpdate { id, delta }));
+    peer.feed(&mut conn, &update);
+    let mut payload = Bytes::from(vec![0; (64 << 10) + 1]);
+    while !payload.is_empty() {
+        conn.send(one, &mut payload, false).unwrap();
+    }
+    peer.sent(&mut conn);
+    assert_eq!(conn.stats().queued_to_send, 1, "no credit");
+    conn.send(two, &mut Bytes::from_static(b"x"), false)
+        .unwrap();
+    assert_eq!(conn.stats().queued_to_send, 1);
+    assert!(matches!(&peer.sent(&mut conn)[..], [Frame::Data(data)] if data.id == two));
 }
 
 /// When a turn ends with no more than half waiting of what may wait, there is room.

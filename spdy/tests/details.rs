@@ -12,7 +12,7 @@ mod common;
 use bytes::{Bytes, BytesMut};
 use common::{Peer, client, connection, data, drain, events, headers, id, server};
 use spdy::{
-    Config, Connection, ConnectionErrorKind, Dialect, EncodeError, Event, FlowControl, Frame,
+    Config, Connection, ConnectionErrorKind, Data, Dialect, EncodeError, Event, FlowControl, Frame,
     GoAwayStatus, HeaderBlock, HeaderEncoding, Initiator, OpenError, Opening, Ping, Role,
     RstStatus, StreamError, SynReply,
 };
@@ -192,6 +192,39 @@ fn a_stream_is_over_its_budget_once() {
     conn.reset(id(3), RstStatus::CANCEL);
     assert!(!conn.is_full());
     assert_eq!(conn.stats().unconsumed, 0);
+}
+
+/// Who is just within its budget makes no room while another is over.
+#[test]
+fn only_who_is_over_its_budget_makes_room() {
+    type Act = fn(&mut Connection);
+    let consume: Act = |conn| conn.consumed(id(1), 1);
+    let reset: Act = |conn| conn.reset(id(1), RstStatus::CANCEL);
+    for (act, ended) in [
+        (consume, false),
+        (consume, true),
+        (reset, false),
+        (reset, true),
+    ] {
+        let mut config = Config::kubernetes(Role::Server);
+        config.limits.stream_receive = 1000;
+        let (mut peer, mut conn) = (Peer::new(), connection(config));
+        for n in [1, 3] {
+            let syn = peer.syn(n);
+            peer.feed(&mut conn, &syn);
+            conn.reply(id(n), &HeaderBlock::new(), n == 1 && ended)
+                .unwrap();
+        }
+        peer.feed(&mut conn, &data(1, ended, &[0; 1000]));
+        assert_eq!(conn.has_stream(id(1)), !ended);
+        assert!(!conn.is_full());
+        peer.feed(&mut conn, &data(3, false, &[0; 1001]));
+        assert!(conn.is_full());
+        act(&mut conn);
+        assert!(conn.is_full(), "the other is over");
+        conn.consumed(id(3), 1);
+        assert!(!conn.is_full());
+    }
 }
 
 #[test]
@@ -472,6 +505,16 @@ fn forbidden_names() {
     }
 }
 
+#[test]
+fn a_block_is_empty_without_pairs() {
+    assert!(HeaderBlock::new().is_empty());
+    assert!(!headers().is_empty());
+    let (mut peer, mut conn) = (Peer::new(), server());
+    let syn = peer.syn_with(1, HeaderBlock::new());
+    let (got, _) = peer.feed(&mut conn, &syn);
+    assert!(matches!(&got[..], [Event::Opened { headers, .. }] if headers.is_empty()));
+}
+
 /// Of DATA the length; of header blocks what they say.
 #[test]
 fn what_debug_output_shows() {
@@ -491,4 +534,15 @@ fn what_debug_output_shows() {
         fin: true,
     };
     assert_eq!(format!("{event:?}"), "Data(1, 6 bytes, fin: true)");
+    let frame = Data {
+        id: id(1),
+        payload: Bytes::from_static(b"secret"),
+        remaining: 7,
+        fin: true,
+        flags: 4,
+    };
+    assert_eq!(
+        format!("{frame:?}"),
+        "Data { id: #1, payload: 6, remaining: 7, fin: true, flags: 4 }"
+    );
 }

@@ -254,6 +254,12 @@ impl<N: AsRef<str>, V: AsRef<[u8]>> FromIterator<(N, V)> for HeaderBlock {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::Encoder;
+    use crate::config::HeaderEncoding;
+    use crate::error::EncodeError;
+    use crate::frame::{Frame, SynReply};
+    use crate::stream_id::StreamId;
+    use bytes::BytesMut;
 
     #[test]
     fn dictionary_is_the_published_one() {
@@ -323,6 +329,28 @@ mod tests {
             parse(b"\0\0\0\x01\xff\xff\xff\xff"),
             DecodeErrorKind::HeaderField { field: "name", .. }
         ));
+    }
+
+    /// Nor is the block sent without the field that was too long.
+    #[test]
+    fn what_no_length_can_say_is_not_encoded() {
+        let mut headers: HeaderBlock = [("a", "b")].into_iter().collect();
+        headers.too_long = true;
+        let mut wire = BytesMut::new();
+        let size = headers.encoded_len();
+        assert_eq!(
+            Deflater::new(HeaderEncoding::Stored).block(&headers, &mut wire),
+            Err(EncodeError::TooLong(size))
+        );
+        let id = StreamId::new(1).unwrap();
+        let (fin, limits) = (false, Limits::default());
+        let limit = limits.header_block_inflated;
+        assert_eq!(
+            Encoder::new(HeaderEncoding::Stored, &limits)
+                .encode(&Frame::SynReply(SynReply { id, fin, headers }), &mut wire),
+            Err(EncodeError::HeaderBlockTooLarge { size, limit })
+        );
+        assert!(wire.is_empty());
     }
 
     #[test]
