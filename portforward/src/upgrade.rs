@@ -349,6 +349,7 @@ fn request_head(request: &UpgradeRequest, ask: &Ask) -> Result<RequestHead, Upgr
 }
 
 fn check_websocket(answer: &ResponseHead, opening: &Opening) -> Result<String, UpgradeError> {
+    check_no_body(answer)?;
     let fields: Vec<wsstream::Field<'_>> = answer
         .fields
         .iter()
@@ -378,14 +379,7 @@ fn check_accepted(answer: &ResponseHead) -> Result<(), UpgradeError> {
             ));
         }
     }
-    if answer.fields.has("transfer-encoding")
-        || answer
-            .fields
-            .get("content-length")
-            .is_some_and(|v| v != "0")
-    {
-        return bad("the server switches protocols and announces a body".to_owned());
-    }
+    check_no_body(answer)?;
     let mut versions = answer.fields.all("X-Stream-Protocol-Version");
     let first = versions.next().map_or(&b""[..], |v| v);
     if first != PORT_FORWARD_V1.as_bytes() || versions.any(|v| v != PORT_FORWARD_V1) {
@@ -393,6 +387,16 @@ fn check_accepted(answer: &ResponseHead) -> Result<(), UpgradeError> {
             "unable to negotiate protocol: client supports \"{PORT_FORWARD_V1}\", server returned {}",
             quote(first)
         ));
+    }
+    Ok(())
+}
+
+/// A 101 has no body; one that announces it was not understood alike by all on the way.
+fn check_no_body(answer: &ResponseHead) -> Result<(), UpgradeError> {
+    let length = answer.fields.get("content-length");
+    if answer.fields.has("transfer-encoding") || length.is_some_and(|v| v != "0") {
+        let text = "the server switches protocols and announces a body";
+        return Err(UpgradeError::BadResponse(text.to_owned()));
     }
     Ok(())
 }

@@ -21,7 +21,8 @@ const SLICES: usize = 16;
 
 /// A byte stream inside a WebSocket (PROTOCOL.md 5.2 to 5.4).
 ///
-/// A read ends only with Close 1000. Everything else that ends the WebSocket is an error of the kind
+/// A read ends only with Close 1000, or with the end of the transport between messages once this side has said
+/// it. Everything else that ends the WebSocket is an error of the kind
 /// [`io::ErrorKind::ConnectionAborted`], with a [`wsstream::ConnectionError`] inside: it must never look
 /// like an end of file. Shutting down sends Close 1000 and closes the transport without waiting for the
 /// peer's, as both real ends do.
@@ -103,8 +104,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WsByteStream<T> {
             }
             let event = self.tunnel.poll_read(Instant::now(), &mut self.input);
             // A pong or the answer to Close; a socket that is full takes it later.
-            if !self.tunnel.outgoing().is_empty() {
-                drop(self.poll_out(cx));
+            if (self.unflushed || !self.tunnel.outgoing().is_empty())
+                && let Poll::Ready(Ok(())) = self.poll_out(cx)
+                && self.unflushed
+                && Pin::new(&mut self.io).poll_flush(cx).is_ready()
+            {
+                self.unflushed = false;
             }
             match event {
                 Ok(Some(Read::Bytes(bytes))) => {
@@ -126,7 +131,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WsByteStream<T> {
             }
             if ready!(pin!(self.io.read_buf(&mut self.input)).poll(cx))? == 0 {
                 let ended = self.tunnel.end_of_input(&self.input);
-                self.ended = ended.is_ok() || self.finished;
+                // Real peers answer our Close by closing the transport; in the middle of a message that
+                // is still a cut.
+                let said = self.finished && ended == Err(ConnectionError::Eof);
+                self.ended = ended.is_ok() || said;
                 self.failed = ended.err();
             }
         }
@@ -200,7 +208,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WsByteStream<T> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        if this.tunnel.outgoing().len() >= WRITE_AHEAD {
+        if this.tunnel.outgoing().len() >= WRITE_AHEAD || !this.tunnel.is_writable() {
             ready!(this.poll_out(cx))?;
         }
         let mut source = Slices::new(bufs);

@@ -16,6 +16,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// How connections get to the pod.
@@ -203,19 +204,21 @@ impl Channels {
         }
     }
 
-    /// The streams of a new connection to a port of the pod.
+    /// The streams of a new connection to a port of the pod; `running` is held until its WebSocket has
+    /// ended.
     ///
     /// # Errors
     /// Exit code 4 if the pod is gone, else as [`establish`].
     pub(crate) fn open(
         self: Arc<Self>,
         port: u16,
+        running: mpsc::Sender<()>,
     ) -> Pin<Box<dyn Future<Output = Result<PortStreams, Failure>> + Send>> {
         Box::pin(async move {
             let request = self.place.request(&format!("?ports={port}")).await?;
             let opened = match dial::connect(&self.place.config).await? {
-                Wire::Plain(io) => open(io, &request, port).await,
-                Wire::Tls(io) => open(io, &request, port).await,
+                Wire::Plain(io) => open(io, &request, port, running).await,
+                Wire::Tls(io) => open(io, &request, port, running).await,
             };
             opened.map_err(|error| self.place.explain(&error))
         })
@@ -231,7 +234,12 @@ async fn ask<T: AsyncRead + AsyncWrite + Unpin>(
         .map(drop)
 }
 
-async fn open<T>(io: T, request: &UpgradeRequest, port: u16) -> Result<PortStreams, UpgradeError>
+async fn open<T>(
+    io: T,
+    request: &UpgradeRequest,
+    port: u16,
+    running: mpsc::Sender<()>,
+) -> Result<PortStreams, UpgradeError>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -241,8 +249,11 @@ where
     let (mut streams, driver) =
         channels::client(io, early, wsstream::Format::Binary, &[port], config)
             .map_err(io::Error::other)?;
-    // Ends with its streams.
-    tokio::spawn(driver);
+    // Ends with its streams, having said goodbye.
+    tokio::spawn(async move {
+        driver.await;
+        drop(running);
+    });
     streams
         .pop()
         .ok_or_else(|| io::Error::other("a WebSocket without ports").into())

@@ -38,7 +38,7 @@ pub(crate) struct Acceptor {
     gone: mpsc::Sender<Failure>,
     stopped: watch::Receiver<bool>,
     /// Held by all that still run.
-    _running: mpsc::Sender<()>,
+    running: mpsc::Sender<()>,
 }
 
 /// Tells when all acceptors and connections have ended.
@@ -73,7 +73,7 @@ impl Acceptor {
             output,
             gone,
             stopped,
-            _running: running,
+            running,
         };
         (acceptor, Carried(ended, stop), told)
     }
@@ -121,7 +121,7 @@ impl Acceptor {
                 )
             }),
             // The end of the session is told once.
-            Err(ForwardError::SessionLost(_)) => {}
+            Err(ForwardError::SessionLost(_)) if matches!(self.way, Way::Session(_)) => {}
             // Clients go away all the time.
             Err(error @ ForwardError::Local(_)) => {
                 self.output
@@ -144,8 +144,18 @@ impl Acceptor {
         remote: NonZeroU16,
     ) -> Option<Result<Summary, ForwardError>> {
         let mut stopped = self.stopped.clone();
+        let running = self.running.clone();
+        let opened = tokio::select! {
+            opened = Arc::clone(channels).open(remote.get(), running) => Some(opened),
+            _ = stopped.wait_for(|stop| *stop) => None,
+        };
+        let Some(opened) = opened else {
+            // Nothing was carried: no end that looks clean.
+            socket.abort().await;
+            return None;
+        };
         let carry = async {
-            match Arc::clone(channels).open(remote.get()).await {
+            match opened {
                 Ok(streams) => Ok(client::carry(socket, streams.data, streams.error).await),
                 Err(failure) => {
                     socket.abort().await;

@@ -112,8 +112,21 @@ async fn tunnel<T: Leg>(
     // Unless it ends well, it ends with a reset.
     io.reset_on_drop(true);
     let inner = answer.fields.get_str("x-stream-protocol-version");
-    let selected = inner.map(websocket::tunnel_name);
-    let Ok(head) = websocket::accepted(offer, selected.as_deref()) else {
+    let selected = inner.map(websocket::tunnel_name).unwrap_or_default();
+    if !offer.protocols.contains(&selected) {
+        // The node has chosen what nobody offered, or nothing.
+        let text = "unable to upgrade: missing upgrade headers in response";
+        let refusal = Answer::status(&Status::internal(text));
+        watch.tell(|| Event::Refused {
+            status: refusal.code(),
+        });
+        if refusal.write(&mut io, true).await.is_ok() {
+            io.reset_on_drop(false);
+            finish(&mut io).await;
+        }
+        return;
+    }
+    let Ok(head) = websocket::accepted(offer, Some(&selected)) else {
         return;
     };
     if write(&mut io, &head).await.is_err() {

@@ -74,6 +74,9 @@ pub struct ChannelDriver<T> {
     timer: Pin<Box<Sleep>>,
     clock: Clock,
     eof: bool,
+    needs_flush: bool,
+    /// Why nothing is written any more; what the peer sent before is still read, until then.
+    write_failed: Option<(CloseReason, Instant)>,
     phase: Phase,
 }
 
@@ -82,9 +85,13 @@ pub struct ChannelDriver<T> {
 struct Clock {
     inbound: Instant,
     any: Instant,
-    /// Bytes were sent since something last came: their reader may be what blocks the peer.
-    sent: bool,
+    /// Bytes of a port.
+    data: Instant,
     pinged: Instant,
+    /// A client has ended its direction of all ports.
+    ended: Option<Instant>,
+    /// Reading is paused.
+    paused: Option<Instant>,
     /// The peer has closed.
     closed: Option<Instant>,
 }
@@ -186,11 +193,15 @@ fn start<T>(
         clock: Clock {
             inbound: now,
             any: now,
-            sent: false,
+            data: now,
             pinged: now,
+            ended: None,
+            paused: None,
             closed: None,
         },
         eof: false,
+        needs_flush: false,
+        write_failed: None,
         phase: Phase::Open,
     };
     Ok((streams, driver))
@@ -230,7 +241,6 @@ impl<T> ChannelDriver<T> {
                 taken = taken.saturating_add(n);
             }
             state.sent |= taken > 0;
-            self.clock.sent |= taken > 0;
             let overhead = if chunk.is_empty() { CHUNK_OVERHEAD } else { 0 };
             let charge = taken.saturating_add(overhead).min(state.sending_bytes);
             state.sending_bytes = state.sending_bytes.saturating_sub(charge);
@@ -302,7 +312,13 @@ impl<T> ChannelDriver<T> {
     /// The peer's Close: from a server the FIN of all streams, if it is 1000; from a client the
     /// FIN of what it sent.
     fn on_closed(&mut self, frame: CloseFrame) -> Option<CloseReason> {
-        if self.role == Role::Client && frame.code != Some(CloseCode::NORMAL) {
+        let sound = match (self.role, frame.code) {
+            (_, Some(CloseCode::NORMAL)) => true,
+            // Clients of other hands say nothing, or that they go.
+            (Role::Server, code) => matches!(code, None | Some(CloseCode::GOING_AWAY)),
+            (Role::Client, _) => false,
+        };
+        if !sound {
             return Some(CloseReason::WebSocket(ConnectionError::Closed(frame)));
         }
         for port in &self.ports {
@@ -325,11 +341,12 @@ impl<T> ChannelDriver<T> {
         if state.reader_gone || state.end.is_some() || bytes.is_empty() {
             return;
         }
+        self.clock.data = Instant::now();
         let charge = bytes.len().saturating_add(CHUNK_OVERHEAD);
         state.received_bytes = state.received_bytes.saturating_add(charge);
         self.shared
             .received_bytes
-            .fetch_add(charge, Ordering::Relaxed);
+            .fetch_add(charge, Ordering::SeqCst);
         state.received.push_back(if bytes.len() < COPY_BELOW {
             Bytes::copy_from_slice(&bytes)
         } else {
@@ -344,17 +361,59 @@ impl<T> ChannelDriver<T> {
         }
     }
 
-    /// Whether nobody holds more than may be held unread.
-    fn may_read(&self) -> bool {
+    /// Whether nobody holds more than may be held unread, each and all together.
+    fn may_read(&mut self) -> bool {
         let full = |cell: &StreamCell| {
             let mut state = cell.lock();
             state.pausing &= state.received_bytes > self.config.stream_receive / 2;
             state.pausing
         };
-        !self
+        let mut over = false;
+        for port in &self.ports {
+            over |= full(&port.data) | full(&port.error);
+        }
+        // Announced before the look, so that a reader that makes room now wakes us.
+        self.shared.paused.store(true, Ordering::SeqCst);
+        let all = self.shared.received_bytes.load(Ordering::SeqCst) > self.config.session_receive;
+        self.shared.paused.store(all, Ordering::SeqCst);
+        over |= all;
+        if !over {
+            self.clock.paused = None;
+        } else if self.clock.paused.is_none() {
+            self.clock.paused = Some(Instant::now());
+            for port in &self.ports {
+                port.data.lock().progressed = false;
+            }
+        }
+        !over
+    }
+
+    /// Of several ports, the one that nobody reads and that stops the others: it is given up (B14).
+    fn fail_stalled(&mut self) {
+        let waiting = |port: &Port| {
+            let state = port.data.lock();
+            (!state.progressed).then_some(state.received_bytes)
+        };
+        let stalled = self
             .ports
             .iter()
-            .any(|port| full(&port.data) || full(&port.error))
+            .filter_map(|port| Some((waiting(port)?, port)));
+        let most = stalled.max_by_key(|(bytes, _)| *bytes);
+        if let Some((bytes, port)) = most.filter(|(bytes, _)| *bytes > 0) {
+            let failure = StreamFailure::Stalled(bytes);
+            let mut state = port.data.lock();
+            let chunks = std::mem::take(&mut state.received);
+            let charge = std::mem::take(&mut state.received_bytes);
+            state.reader_gone = true;
+            state.pausing = false;
+            state.end = Some(End::Failed(failure.clone()));
+            let wakers = state.fail(&failure);
+            drop(state);
+            drop(chunks);
+            self.shared.uncharge_received(charge);
+            wake_all(wakers);
+        }
+        self.clock.paused = None;
     }
 
     /// Every stream is over but for what is unread.
@@ -367,6 +426,7 @@ impl<T> ChannelDriver<T> {
                 let wakers = match (&state.end, reason) {
                     // The server's Close is the end of both directions, and no failure.
                     (Some(End::Fin), CloseReason::Eof) if self.role == Role::Client => {
+                        state.write_over = Some(lost.clone());
                         state.take_wakers()
                     }
                     _ => state.fail(&lost),
@@ -379,11 +439,29 @@ impl<T> ChannelDriver<T> {
 
     /// Queues our Close and ends.
     fn close(&mut self, reason: CloseReason) {
+        let code = self.close_code(&reason);
         // Without a masking key there is no Close; the transport ends all the same.
-        drop(self.channels.close(&CloseFrame::new(CloseCode::NORMAL)));
+        drop(self.channels.close(&CloseFrame::new(code)));
         self.finish(&reason);
         let now = Instant::now();
         self.phase = Phase::Closing(reason, now.checked_add(self.config.drain).unwrap_or(now));
+    }
+
+    /// 1000 is an end that both sides may take for FIN: only where every port came to one.
+    fn close_code(&self, reason: &CloseReason) -> CloseCode {
+        let ended = |port: &Port| {
+            let state = port.data.lock();
+            let over = state.sending.is_empty() && state.fin_sent;
+            over || port.text_sent
+                || matches!((&state.end, self.role), (Some(End::Fin), Role::Client))
+        };
+        match reason {
+            CloseReason::Local | CloseReason::Eof if self.ports.iter().all(ended) => {
+                CloseCode::NORMAL
+            }
+            CloseReason::Idle(_) => CloseCode::GOING_AWAY,
+            _ => CloseCode::INTERNAL,
+        }
     }
 
     /// What is due, and when to look again.
@@ -402,18 +480,41 @@ impl<T> ChannelDriver<T> {
             }
             return Ok(next);
         }
-        if self.role == Role::Server {
-            if until(after(self.clock.any, self.config.idle)) {
-                return Err(CloseReason::Idle(self.config.idle.as_secs()));
-            }
-            return Ok(next);
+        if let Some((reason, at)) = &self.write_failed
+            && until(*at)
+        {
+            return Err(reason.clone());
         }
-        if !self.may_read() {
-            // While we do not read, the peer's silence says nothing.
+        let paused = !self.may_read();
+        if let Some(since) = self.clock.paused
+            && self.ports.len() > 1
+            && until(after(since, self.config.stall))
+        {
+            self.fail_stalled();
+            until(now);
+        }
+        if self.role == Role::Server && until(after(self.clock.any, self.config.idle)) {
+            return Err(CloseReason::Idle(self.config.idle.as_secs()));
+        }
+        let mut ping = self.role == Role::Client;
+        if paused {
+            // While we do not read, the peer's silence says nothing; that it is gone only writing
+            // tells.
             self.clock.inbound = now;
+            ping = true;
+        }
+        if ping && until(after(self.clock.pinged, PING)) {
+            self.clock.pinged = now;
+            // Sent or not: the next one follows.
+            drop(self.channels.ping(Bytes::new()));
+            until(after(now, PING));
+        }
+        if paused || self.role == Role::Server {
             return Ok(next);
         }
-        let silence = if self.clock.sent {
+        // A peer whose pod does not read cannot answer.
+        let sent = |port: &Port| port.data.lock().sent;
+        let silence = if self.ports.iter().any(sent) || !self.channels.outgoing().is_empty() {
             self.config.dead_after_sending
         } else {
             self.config.dead_after
@@ -421,20 +522,16 @@ impl<T> ChannelDriver<T> {
         if until(after(self.clock.inbound, silence)) {
             return Err(CloseReason::Silent(silence.as_secs()));
         }
-        if until(after(self.clock.pinged.max(self.clock.inbound), PING)) {
-            self.clock.pinged = now;
-            // Sent or not: the next one follows.
-            drop(self.channels.ping(Bytes::new()));
-            until(after(now, PING));
-        }
-        let ended = |port: &Port| port.data.lock().fin_sent;
-        if self.ports.iter().all(ended) && until(after(self.clock.inbound, QUIET)) {
-            let failure = StreamFailure::NoHalfClose(QUIET.as_secs());
-            for port in &self.ports {
-                let wakers = port.data.lock().fail(&failure);
-                wake_all(wakers);
+        if self.ports.iter().all(|port| port.data.lock().fin_sent) {
+            let ended = *self.clock.ended.get_or_insert(now);
+            if until(after(ended.max(self.clock.data), QUIET)) {
+                let failure = StreamFailure::NoHalfClose(QUIET.as_secs());
+                for port in &self.ports {
+                    let wakers = port.data.lock().fail(&failure);
+                    wake_all(wakers);
+                }
+                return Err(CloseReason::Local);
             }
-            return Err(CloseReason::Local);
         }
         Ok(next)
     }
@@ -476,8 +573,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ChannelDriver<T> {
                 return Err(CloseReason::Local);
             }
             let before = self.channels.outgoing().len();
-            if let Poll::Ready(Err(error)) = self.poll_write(cx) {
-                return Err(CloseReason::Transport(error.to_string()));
+            if self.write_failed.is_none()
+                && let Poll::Ready(Err(error)) = self.poll_write(cx)
+            {
+                // What the peer sent before it closed may still be there to read.
+                let now = Instant::now();
+                let until = now.checked_add(self.config.drain).unwrap_or(now);
+                self.write_failed = Some((CloseReason::Transport(error.to_string()), until));
             }
             let mut progress = before > 0 && self.channels.outgoing().is_empty();
             progress |= self.may_read() && self.read_some(cx)?;
@@ -527,15 +629,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ChannelDriver<T> {
             Poll::Pending => Ok(false),
             Poll::Ready(Ok(0)) => {
                 self.eof = true;
-                match self.channels.end_of_input(&self.input) {
-                    Ok(()) => Ok(true),
-                    Err(error) => Err(CloseReason::WebSocket(error)),
+                match (self.channels.end_of_input(&self.input), &self.write_failed) {
+                    (Ok(()), _) => Ok(true),
+                    (Err(_), Some((reason, _))) => Err(reason.clone()),
+                    (Err(error), None) => Err(CloseReason::WebSocket(error)),
                 }
             }
             Poll::Ready(Ok(_)) => {
                 self.clock.inbound = Instant::now();
                 self.clock.any = self.clock.inbound;
-                self.clock.sent = false;
                 Ok(true)
             }
             Poll::Ready(Err(error)) => Err(CloseReason::Transport(error.to_string())),
@@ -543,12 +645,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ChannelDriver<T> {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.channels.outgoing().is_empty() {
-            return Poll::Ready(Ok(()));
+        if !self.channels.outgoing().is_empty() {
+            self.clock.any = Instant::now();
+            self.needs_flush = true;
+            std::task::ready!(poll_write_out(&mut self.io, self.channels.outgoing(), cx))?;
         }
-        self.clock.any = Instant::now();
-        std::task::ready!(poll_write_out(&mut self.io, self.channels.outgoing(), cx))?;
-        Pin::new(&mut self.io).poll_flush(cx)
+        if self.needs_flush {
+            // TLS takes more than it has sent.
+            std::task::ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+            self.needs_flush = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {

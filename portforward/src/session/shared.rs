@@ -66,6 +66,8 @@ pub(super) struct StreamState {
     /// everybody but the reader.
     pub(super) failure: Option<StreamFailure>,
     pub(super) watcher: Option<Waker>,
+    /// Nothing can be sent any more, though the peer's end was no failure.
+    pub(super) write_over: Option<StreamFailure>,
     pub(super) reader: Option<Waker>,
     /// Something was read since the driver last looked for stalled streams.
     pub(super) progressed: bool,

@@ -193,7 +193,7 @@ impl Stream {
     ) -> Poll<io::Result<()>> {
         {
             let mut state = self.cell.lock();
-            if let Some(failure) = &state.failure {
+            if let Some(failure) = state.failure.as_ref().or(state.write_over.as_ref()) {
                 return Poll::Ready(Err(failure.clone().into()));
             }
             if state.fin {
@@ -296,7 +296,7 @@ impl AsyncWrite for Stream {
     /// not overtake it.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.cell.lock();
-        if let Some(failure) = &state.failure {
+        if let Some(failure) = state.failure.as_ref().or(state.write_over.as_ref()) {
             return Poll::Ready(Err(failure.clone().into()));
         }
         if state.sending_bytes == 0 {

@@ -95,7 +95,8 @@ async fn a_client_that_closes_is_an_end_of_file_to_the_pod_and_then_gone() {
     let mut near = near;
     let mut streams = near.pop().unwrap();
     streams.data.write_all(b"last words").await.unwrap();
-    streams.data.flush().await.unwrap();
+    streams.data.shutdown().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
     drop(streams);
     let mut pod = far.pop().unwrap();
     assert_eq!(read_all(&mut pod.data).await.unwrap(), b"last words");
