@@ -162,7 +162,9 @@ fn start<T>(
     numbers: &[u16],
     config: Config,
 ) -> Result<(Vec<PortStreams>, ChannelDriver<T>), PortsError> {
-    let channels = PortChannels::new(wsstream::Config::new(role), format, numbers)?;
+    // What comes goes on as it comes, so the length of a message costs nothing. Real servers take
+    // 32 MiB (golang.org/x/net/websocket), and client-java 27.0.0 sends writes of many MiB as one.
+    let channels = PortChannels::new(wsstream::Config::stream(role), format, numbers)?;
     let shared = Arc::new(Shared::new(config.stream_send, config.session_send));
     let port = |_: &u16| Port {
         data: Arc::default(),
@@ -607,14 +609,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ChannelDriver<T> {
             return Ok(false);
         }
         let now = std::time::Instant::now();
-        for taken in 0..EVENTS {
+        let mut taken = 0usize;
+        loop {
             let event = self.channels.poll_event(now, &mut self.input);
             match event.map_err(CloseReason::WebSocket)? {
                 Some(event) => {
                     if let Some(reason) = self.on_event(event) {
                         return Err(reason);
                     }
-                    if !self.may_read() {
+                    taken = taken.saturating_add(1);
+                    // There may be more, for which nobody wakes us.
+                    if taken == EVENTS || !self.may_read() {
                         return Ok(true);
                     }
                 }

@@ -87,6 +87,47 @@ async fn bytes_text_and_the_end_in_both_formats() {
     }
 }
 
+/// client-java makes one message of a long write.
+#[tokio::test]
+async fn a_message_may_be_long() {
+    const LENGTH: usize = 5 << 20;
+    let mut message = vec![0x82, 0xff];
+    message.extend(u64::try_from(LENGTH + 1).unwrap().to_be_bytes());
+    // The key, the channel.
+    message.extend([0, 0, 0, 0, 0]);
+    message.resize(message.len() + LENGTH, b'a');
+    assert!(received_by_pod(message, LENGTH).await == vec![b'a'; LENGTH]);
+}
+
+/// All of what was read is handled, also where nothing more comes that would wake the driver.
+#[tokio::test]
+async fn many_messages_and_frames_may_come_at_once() {
+    const COUNT: usize = 20 * EVENTS;
+    let messages = [0x82, 0x82, 0, 0, 0, 0, 0, b'a'].repeat(COUNT);
+    assert!(received_by_pod(messages, COUNT).await == vec![b'a'; COUNT]);
+    let mut frames = vec![0x02, 0x81, 0, 0, 0, 0, 0];
+    frames.extend([0x00, 0x81, 0, 0, 0, 0, b'a'].repeat(COUNT));
+    assert!(received_by_pod(frames, COUNT).await == vec![b'a'; COUNT]);
+}
+
+/// The first `length` bytes of what a server makes of `bytes`.
+async fn received_by_pod(bytes: Vec<u8>, length: usize) -> Vec<u8> {
+    let (mut peer, b) = duplex(1 << 16);
+    let config = Config::default();
+    let (mut far, server) = server(b, BytesMut::new(), Format::Binary, &[80], config).unwrap();
+    let server = tokio::spawn(server);
+    let sender = tokio::spawn(async move {
+        peer.write_all(&bytes).await.unwrap();
+        peer
+    });
+    let mut got = vec![0; length];
+    let received = far[0].data.read_exact(&mut got);
+    timeout(PATIENCE, received).await.unwrap().unwrap();
+    drop(sender.await.unwrap());
+    server.await.unwrap();
+    got
+}
+
 /// PROTOCOL.md 4.3: the pod sees the end of what the client sent, and has a moment.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_closes_is_an_end_of_file_to_the_pod_and_then_gone() {
