@@ -58,6 +58,15 @@ fn recorded_answers_are_still_true() -> anyhow::Result<()> {
         let inputs: Vec<&[u8]> = rows.iter().map(|row| row.bytes.as_slice()).collect();
         let answers = judge.ask(&inputs)?;
         for (row, answer) in rows.iter_mut().zip(answers) {
+            let theirs = spdy::fuzz::theirs(&answer).context("no answer")?;
+            let known = spdy::fuzz::compare(&spdy::fuzz::ours(&row.bytes), &theirs);
+            let alone =
+                matches!(known, Ok(Some(known)) if golden::OURS_ALONE.contains(&known.name));
+            let answer = if alone {
+                golden::LEFT_OUT.to_owned()
+            } else {
+                answer
+            };
             if write {
                 row.answer = answer;
             } else {

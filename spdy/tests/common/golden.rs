@@ -1,4 +1,11 @@
-//! The file of inputs and the answers of moby/spdystream 0.5.1: name, bytes, answer, a tab between.
+//! The file of inputs and the answers of moby/spdystream 0.5.1: name, bytes, answer, a tab between. Where the
+//! answer is left out ([`LEFT_OUT`]), the row is about ours alone.
+
+/// Instead of an answer.
+pub(crate) const LEFT_OUT: &str = "-";
+
+/// Disagreements, by their names on the reviewed list, of which the other's side is not recorded.
+pub(crate) const OURS_ALONE: [&str; 2] = ["length", "budget"];
 
 /// A line of it.
 pub(crate) struct Row {
