@@ -92,3 +92,36 @@ fn protocols() -> anyhow::Result<()> {
         Ok(())
     })
 }
+
+/// By the heads as they went over the wire: what was asked for is what was spoken.
+#[test]
+fn a_tunnel_is_a_tunnel() -> anyhow::Result<()> {
+    on_cluster(|cluster| {
+        let directory = tempfile::tempdir()?;
+        for (protocol, upgrade) in [
+            ("auto", "websocket"),
+            ("tunnel", "websocket"),
+            ("spdy", "SPDY/3.1"),
+        ] {
+            let file = directory.path().join(protocol);
+            let line = format!("--protocol {protocol} pod/bare :7000 --record");
+            let forward = pf(cluster, &line).args([file.clone().into_os_string()]);
+            let (mut process, at) = forward.forward(1)?;
+            exchange::echo_once(at[0], 1)?;
+            process.interrupt()?;
+            process.wait_exit(END)?;
+            let text = std::fs::read_to_string(&file)?;
+            let answer = text.split("HTTP/1.1 101 Switching Protocols").nth(1);
+            let answer = answer.with_context(|| format!("no 101:\n{text}"))?;
+            let agreed = format!("| upgrade: {upgrade}\n");
+            ensure!(
+                answer
+                    .split("c>s")
+                    .next()
+                    .is_some_and(|head| head.contains(&agreed)),
+                "{protocol}: {text}"
+            );
+        }
+        Ok(())
+    })
+}
