@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | `tests/embedded.rs` | its own cluster, `pf --embedded` | nothing |
 //! | `tests/cluster/` | the real cluster of `cluster/` | `cluster/up`, or it says that it skips |
-//! | `tests/peers/` | Kubernetes' own streaming server; its clients talk to `pf serve` | `peers/go/build`, or it says that it skips |
+//! | `tests/peers/` | Kubernetes' own streaming server; its clients, and libraries of other languages, talk to `pf serve` | `peers/{go,clients}/build`, or it says that it skips |
 //! | `tests/spdy_interop/` | (the crate `spdy`) other implementations of SPDY/3.1 | `peers/spdy/build` and tshark, or it says that it skips |
 //! | `tests/ws_interop/` | (the crate `wsstream`) other implementations of WebSocket, and the Autobahn TestSuite | `peers/ws/build`, or it says that it skips |
 //! | `tests/replay.rs` | (the library) what real peers said, from `transcripts/` | nothing |

@@ -1,4 +1,4 @@
-//! Kubernetes' own programs, for tests that need a real other end and no cluster.
+//! Other people's programs, for tests that need a real other end and no cluster.
 
 use std::path::PathBuf;
 
@@ -17,6 +17,16 @@ pub enum Peer {
     Client026,
     /// kubectl 1.37.
     Kubectl,
+    /// kube-rs 5.0.0.
+    KubeRs,
+    /// The Python package kubernetes 37.0.2.
+    Python,
+    /// The npm package @kubernetes/client-node 2.0.1.
+    Node,
+    /// fabric8's Java client 8.0.0.
+    Fabric8,
+    /// The official Java client 27.0.0.
+    Java,
     /// moby/spdystream 0.5.1, alone.
     SpdyGo,
     /// moby/spdystream 0.2.0, alone.
@@ -69,6 +79,11 @@ impl Peer {
             Self::Client => in_peers("client")?,
             Self::Client026 => in_peers("client-0.26")?,
             Self::Kubectl => cluster::directory()?.join("bin/k8s-1.37/kubectl"),
+            Self::KubeRs => in_peers("client-kube-rs")?,
+            Self::Python => in_peers("client-python")?,
+            Self::Node => in_peers("client-node")?,
+            Self::Fabric8 => in_peers("client-fabric8")?,
+            Self::Java => in_peers("client-java")?,
             Self::SpdyGo => in_peers("spdy-go-0.5.1")?,
             Self::SpdyGo020 => in_peers("spdy-go-0.2.0")?,
             Self::SpdyNode => in_peers("spdy-node")?,
@@ -91,6 +106,9 @@ impl Peer {
         match self {
             Self::Kubectl => "conformance/cluster/build",
             Self::Server | Self::Client | Self::Client026 => "conformance/peers/go/build",
+            Self::KubeRs | Self::Python | Self::Node | Self::Fabric8 | Self::Java => {
+                "conformance/peers/clients/build"
+            }
             Self::SpdyGo | Self::SpdyGo020 | Self::SpdyNode | Self::SpdyNetty | Self::SpdyRust => {
                 "conformance/peers/spdy/build"
             }

@@ -1,9 +1,10 @@
 //! The same data cases in both roles, over SPDY, with Kubernetes' own code at the other end: `pf` talks
 //! to the streaming server that the runtimes use, kubectl and two versions of client-go talk to
-//! `pf serve`. No cluster, no root.
+//! `pf serve`, and so do the client libraries of other languages. No cluster, no root.
 //!
-//! `PF_PEERS_DIR` says where the programs of `conformance/peers/go` are, `PF_CLUSTER_DIR` where kubectl
-//! is. Without them the tests say so and pass, unless `CI` is set or `PF_REQUIRE_PEERS=1`.
+//! `PF_PEERS_DIR` says where the programs of `conformance/peers/{go,clients}` are, `PF_CLUSTER_DIR`
+//! where kubectl is. Without them the tests say so and pass, unless `CI` is set or
+//! `PF_REQUIRE_PEERS=1`.
 
 use std::{
     fs,
@@ -22,6 +23,7 @@ use conformance::{
 use tempfile::TempDir;
 
 mod clients;
+mod libraries;
 mod server;
 
 const MIB: u64 = 1 << 20;
