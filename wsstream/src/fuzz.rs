@@ -176,6 +176,14 @@ pub fn differential(
         rest.resize(bytes.len().saturating_add(160), 0xFF);
     }
     let (other, their_error) = theirs(role, &rest);
+    if let Some(Seen::Close(frame)) = ours.last()
+        && frame.code == Some(CloseCode::BAD_GATEWAY)
+    {
+        // In the registry since 2016, and refused by others.
+        let before = ours.len().saturating_sub(1);
+        assert_eq!(ours.get(..before), other.get(..before), "{bytes:02x?}");
+        return;
+    }
     let common = ours.len().min(other.len());
     assert_eq!(
         ours.get(..common),
