@@ -102,7 +102,8 @@ impl std::error::Error for Refusal {}
 pub struct Offer {
     /// The value for `Sec-WebSocket-Accept`.
     pub accept: String,
-    /// Subprotocols, in the client's order of preference. Names that are no UTF-8 are left out.
+    /// Subprotocols, in the client's order of preference. Names with anything but visible ASCII are left
+    /// out.
     pub protocols: Vec<String>,
 }
 
@@ -168,6 +169,7 @@ impl Offer {
             .iter()
             .take(lines)
             .flat_map(tokens)
+            .filter(|name| name.iter().all(u8::is_ascii_graphic))
             .filter_map(|name| std::str::from_utf8(name).ok().map(str::to_owned))
             .collect();
         Ok(Self { accept, protocols })

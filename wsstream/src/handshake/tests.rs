@@ -100,6 +100,11 @@ fn requests_by_both_rules() {
             Ok(1),
         ),
         (&[("Sec-WebSocket-Protocol", b"\xFF, b")], Ok(1), Ok(1)),
+        (
+            &[("Sec-WebSocket-Protocol", b"a\x0B, b c, d")],
+            Ok(1),
+            Ok(1),
+        ),
         // T31: the six forms of Origin.
         (&[("Origin", b"http://h:1")], Ok(2), Ok(2)),
         (&[("Origin", b"HTTPS://H:1")], Ok(2), Ok(2)),
