@@ -1,3 +1,4 @@
+use super::life::QUIET;
 use super::*;
 use crate::client as carrier;
 use crate::error_stream::ErrorStream;
