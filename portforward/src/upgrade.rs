@@ -350,13 +350,8 @@ fn request_head(request: &UpgradeRequest, ask: &Ask) -> Result<RequestHead, Upgr
 
 fn check_websocket(answer: &ResponseHead, opening: &Opening) -> Result<String, UpgradeError> {
     check_no_body(answer)?;
-    let fields: Vec<wsstream::Field<'_>> = answer
-        .fields
-        .iter()
-        .map(|field| (field.name(), &field.value()[..]))
-        .collect();
     let http11 = answer.version == Version::Http11;
-    let selected = opening.check(answer.status, http11, &fields);
+    let selected = opening.check(answer.status, http11, &answer.fields.view());
     Ok(selected
         .map_err(UpgradeError::NotWebSocket)?
         .unwrap_or_default())
@@ -391,10 +386,8 @@ fn check_accepted(answer: &ResponseHead) -> Result<(), UpgradeError> {
     Ok(())
 }
 
-/// A 101 has no body; one that announces it was not understood alike by all on the way.
 fn check_no_body(answer: &ResponseHead) -> Result<(), UpgradeError> {
-    let length = answer.fields.get("content-length");
-    if answer.fields.has("transfer-encoding") || length.is_some_and(|v| v != "0") {
+    if answer.announces_body() {
         let text = "the server switches protocols and announces a body";
         return Err(UpgradeError::BadResponse(text.to_owned()));
     }

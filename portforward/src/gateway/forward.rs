@@ -40,6 +40,16 @@ impl Way {
             Self::Channels => "websocket",
         }
     }
+
+    /// Whether what the node has chosen is what the client offered to tunnel. SPDY's and channels'
+    /// choice is the client's to check, which sees it.
+    fn was_offered(&self, answer: &ResponseHead) -> bool {
+        let Self::Tunnel(offer) = self else {
+            return true;
+        };
+        let inner = answer.fields.get_str("x-stream-protocol-version");
+        inner.is_some_and(|inner| offer.protocols.contains(&websocket::tunnel_name(inner)))
+    }
 }
 
 /// A forwarding that may begin.
@@ -65,7 +75,7 @@ pub(super) async fn serve<T: Leg>(
         way,
         session,
     } = forwarding;
-    let opening = open(shared, watch, &node, &request, way.token());
+    let opening = open(shared, watch, &node, &request, &way);
     let opened = tokio::select! {
         opened = opening => opened,
         () = client_gone(&mut io, &mut early, shared.config.early) => return,
@@ -112,21 +122,8 @@ async fn tunnel<T: Leg>(
     // Unless it ends well, it ends with a reset.
     io.reset_on_drop(true);
     let inner = answer.fields.get_str("x-stream-protocol-version");
-    let selected = inner.map(websocket::tunnel_name).unwrap_or_default();
-    if !offer.protocols.contains(&selected) {
-        // The node has chosen what nobody offered, or nothing.
-        let text = "unable to upgrade: missing upgrade headers in response";
-        let refusal = Answer::status(&Status::internal(text));
-        watch.tell(|| Event::Refused {
-            status: refusal.code(),
-        });
-        if refusal.write(&mut io, true).await.is_ok() {
-            io.reset_on_drop(false);
-            finish(&mut io).await;
-        }
-        return;
-    }
-    let Ok(head) = websocket::accepted(offer, Some(&selected)) else {
+    let selected = inner.map(websocket::tunnel_name);
+    let Ok(head) = websocket::accepted(offer, selected.as_deref()) else {
         return;
     };
     if write(&mut io, &head).await.is_err() {
@@ -153,7 +150,7 @@ async fn open(
     watch: &Watch,
     node: &str,
     request: &RequestHead,
-    token: &str,
+    way: &Way,
 ) -> Result<Opened, Answer> {
     let fail = |status: Status| Answer::status(&status);
     let config = &shared.config;
@@ -199,7 +196,7 @@ async fn open(
         status: answer.status,
     });
     match answer.status {
-        101 if agrees(&answer, token) => Ok(Opened {
+        101 if agrees(&answer, way) => Ok(Opened {
             answer,
             backend,
             behind,
@@ -220,15 +217,13 @@ async fn open(
 }
 
 /// The node switches to what was asked for, and to nothing else (T14).
-fn agrees(answer: &ResponseHead, token: &str) -> bool {
+fn agrees(answer: &ResponseHead, way: &Way) -> bool {
+    let upgrade = answer.fields.get("upgrade");
     answer.version == Version::Http11
         && answer.fields.first_contains("connection", "upgrade")
-        && answer
-            .fields
-            .get("upgrade")
-            .is_some_and(|v| v.eq_ignore_ascii_case(token.as_bytes()))
-        && !answer.fields.has("transfer-encoding")
-        && answer.fields.get("content-length").is_none_or(|v| v == "0")
+        && upgrade.is_some_and(|v| v.eq_ignore_ascii_case(way.token().as_bytes()))
+        && !answer.announces_body()
+        && way.was_offered(answer)
 }
 
 /// Keeps what the client sends ahead, up to `limit`; beyond that it is left in the socket. Returns

@@ -181,9 +181,7 @@ impl Client {
             .all("origin")
             .any(|o| !allowed.iter().any(|a| a.as_bytes() == o));
         // Some clients that are no browsers name the server itself.
-        let fields = head.fields.iter().map(|f| (f.name(), &f.value()[..]));
-        let fields: Vec<wsstream::Field<'_>> = fields.collect();
-        if foreign && !wsstream::same_origin(&fields) {
+        if foreign && !wsstream::same_origin(&head.fields.view()) {
             Err(Status::new(
                 403,
                 "Forbidden",

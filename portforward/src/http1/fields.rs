@@ -157,6 +157,11 @@ impl Fields {
         self.0.iter()
     }
 
+    /// As the functions of [`wsstream`]'s opening handshake take them.
+    pub(crate) fn view(&self) -> Vec<wsstream::Field<'_>> {
+        self.iter().map(|f| (f.name(), &f.value()[..])).collect()
+    }
+
     /// How many.
     #[must_use]
     pub const fn len(&self) -> usize {

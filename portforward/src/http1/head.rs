@@ -249,6 +249,13 @@ impl fmt::Debug for ResponseHead {
 }
 
 impl ResponseHead {
+    /// Whether a body would follow, which a 101 does not have: one that announces it was not understood
+    /// alike by all on the way.
+    pub(crate) fn announces_body(&self) -> bool {
+        let length = self.fields.get("content-length");
+        self.fields.has("transfer-encoding") || length.is_some_and(|v| v != "0")
+    }
+
     /// A head to be sent, with the usual reason phrase.
     #[must_use]
     pub fn new(status: u16, fields: Fields) -> Self {

@@ -4,7 +4,7 @@ use super::answer::{Answer, invalid, push_date};
 use crate::http1::{Fields, RequestHead, ResponseHead};
 use bytes::Bytes;
 use std::io;
-use wsstream::{Field, Offer, Refusal, Rules, Subprotocol, TUNNEL_PREFIX};
+use wsstream::{Offer, Refusal, Rules, Subprotocol, TUNNEL_PREFIX};
 
 /// The SPDY protocols that a request would have tunnelled; none: it asks for channels. Only the
 /// first line counts, as with real gateways.
@@ -20,13 +20,8 @@ pub(crate) fn tunnelled(fields: &Fields) -> Vec<String> {
 
 /// Reads the handshake, or the refusal of it.
 pub(crate) fn offer(head: &RequestHead) -> Result<Offer, Answer> {
-    let fields: Vec<Field<'_>> = head
-        .fields
-        .iter()
-        .map(|field| (field.name(), &field.value()[..]))
-        .collect();
     // Where a page may come from is judged before anything else is (T31).
-    Offer::read(&head.method, true, &fields, Rules::Deployed).map_err(|refusal| {
+    Offer::read(&head.method, true, &head.fields.view(), Rules::Deployed).map_err(|refusal| {
         let text = match refusal {
             Refusal::Method => "Method Not Allowed",
             _ => "Bad Request",
