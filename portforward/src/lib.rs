@@ -40,5 +40,6 @@ pub mod socket;
 pub mod status;
 pub mod tls;
 pub mod transcript;
+mod transport;
 pub mod upgrade;
 pub mod websocket;

@@ -1,23 +1,20 @@
 //! WebSockets over a socket: what [`wsstream`] leaves to its user.
 
+use crate::transport::{poll_read_once, poll_write_once};
 use bytes::{Buf, BytesMut};
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use wsstream::{Config, ConfigError, ConnectionError, Outgoing, Read, Role, Tunnel};
 
-/// Bytes read at a time.
-const READ: usize = 64 << 10;
 /// Payload bytes of a message: many small writes become one, and none makes a frame behind which
 /// a pong waits long.
 const MESSAGE: usize = 64 << 10;
 /// Writes are refused while this much waits for the socket.
 const WRITE_AHEAD: usize = 128 << 10;
-/// Pieces per vectored write.
-const SLICES: usize = 16;
 
 /// A byte stream inside a WebSocket (PROTOCOL.md 5.2 to 5.4).
 ///
@@ -126,10 +123,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WsByteStream<T> {
                 }
                 Ok(None) => {}
             }
-            if self.input.capacity().saturating_sub(self.input.len()) < READ / 4 {
-                self.input.reserve(READ);
-            }
-            if ready!(pin!(self.io.read_buf(&mut self.input)).poll(cx))? == 0 {
+            if ready!(poll_read_once(&mut self.io, &mut self.input, cx))? == 0 {
                 let ended = self.tunnel.end_of_input(&self.input);
                 // Real peers answer our Close by closing the transport; in the middle of a message that
                 // is still a cut.
@@ -156,18 +150,7 @@ pub(crate) fn poll_write_out<T: AsyncWrite + Unpin>(
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<()>> {
     while !outgoing.is_empty() {
-        let io = Pin::new(&mut *io);
-        let n = if io.is_write_vectored() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let filled = outgoing.chunks_vectored(&mut slices);
-            io.poll_write_vectored(cx, slices.get(..filled).unwrap_or_default())
-        } else {
-            io.poll_write(cx, outgoing.chunk())
-        };
-        match ready!(n)? {
-            0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            n => outgoing.advance(n),
-        }
+        ready!(poll_write_once(io, outgoing, cx))?;
     }
     Poll::Ready(Ok(()))
 }

@@ -11,17 +11,18 @@ mod life;
 use super::shared::{CHUNK_OVERHEAD, End, Shared, StreamCell, wake_all};
 use super::stream::{Stream, StreamFailure};
 use super::{CloseReason, Config};
+use crate::transport::poll_read_once;
 use crate::websocket::poll_write_out;
 use bytes::{Bytes, BytesMut};
 use life::Clock;
 use std::fmt;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
 use wsstream::{
     CloseCode, CloseFrame, ConnectionError, Format, PortChannels, PortEvent, PortsError, Role,
@@ -31,8 +32,6 @@ use wsstream::{
 const ROUNDS: usize = 16;
 /// Events taken before the rest gets a turn.
 const EVENTS: usize = 64;
-/// Bytes read at a time.
-const READ: usize = 64 << 10;
 /// Messages are made only while less than this waits for the socket.
 const WRITE_AHEAD: usize = 128 << 10;
 /// Bytes of a message. Real servers read whole messages into memory.
@@ -473,10 +472,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ChannelDriver<T> {
                 None => break,
             }
         }
-        if self.input.capacity().saturating_sub(self.input.len()) < READ / 4 {
-            self.input.reserve(READ);
-        }
-        match pin!(self.io.read_buf(&mut self.input)).poll(cx) {
+        match poll_read_once(&mut self.io, &mut self.input, cx) {
             Poll::Pending => Ok(false),
             Poll::Ready(Ok(0)) => {
                 self.eof = true;
@@ -544,8 +540,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ChannelDriver<T> {
                     }
                     loop {
                         self.input.clear();
-                        self.input.reserve(READ);
-                        match pin!(self.io.read_buf(&mut self.input)).poll(cx) {
+                        match poll_read_once(&mut self.io, &mut self.input, cx) {
                             Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(reason),
                             Poll::Ready(Ok(_)) => {}
                             Poll::Pending => return Poll::Pending,

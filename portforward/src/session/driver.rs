@@ -7,29 +7,26 @@ use super::life::Life;
 use super::shared::{CHUNK_OVERHEAD, Shared, StreamCell, StreamState, wake_all};
 use super::stream::StreamFailure;
 use super::{CloseReason, Config, Incoming};
-use bytes::{Buf, BytesMut};
+use crate::transport::{poll_read_once, poll_write_once};
+use bytes::BytesMut;
 use spdy::{Connection, GoAwayStatus, HeaderBlock, RstStatus, StreamId};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::io;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Rounds per poll before other tasks get a turn.
 const ROUNDS: usize = 16;
-/// Bytes read at a time.
-const READ: usize = 64 << 10;
 /// DATA is handed to the protocol only while less than this waits for the socket, so that control
 /// frames and other streams are never far behind.
 const WRITE_AHEAD: usize = 256 << 10;
-/// Pieces per vectored write.
-const SLICES: usize = 64;
 /// How long the peer's last bytes are awaited after ours have left.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -430,20 +427,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 }
                 return Poll::Ready(Ok(()));
             }
-            let io = Pin::new(&mut self.io);
-            let n = if io.is_write_vectored() {
-                let outgoing = &*self.conn.outgoing();
-                let mut slices = [IoSlice::new(&[]); SLICES];
-                let filled = outgoing.chunks_vectored(&mut slices);
-                io.poll_write_vectored(cx, slices.get(..filled).unwrap_or_default())
-            } else {
-                io.poll_write(cx, self.conn.outgoing().chunk())
-            };
-            let n = std::task::ready!(n)?;
-            if n == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.conn.outgoing().advance(n);
+            std::task::ready!(poll_write_once(&mut self.io, self.conn.outgoing(), cx))?;
             self.life.sent();
             self.needs_flush = true;
             self.fill();
@@ -451,10 +435,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     }
 
     fn poll_fill_input(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.input.capacity().saturating_sub(self.input.len()) < READ / 4 {
-            self.input.reserve(READ);
-        }
-        pin!(self.io.read_buf(&mut self.input)).poll(cx)
+        poll_read_once(&mut self.io, &mut self.input, cx)
     }
 
     /// Does what is due and arms the timer for what comes next. `Ok(true)`: look again.

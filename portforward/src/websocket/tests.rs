@@ -3,7 +3,7 @@ use crate::session::{self, Config};
 use crate::upgrade;
 use spdy::HeaderBlock;
 use std::time::Duration;
-use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::timeout;
 use wsstream::{CloseCode, CloseFrame, Connection, Event, Kind};
 

@@ -4,7 +4,7 @@ use crate::client as carrier;
 use crate::error_stream::ErrorStream;
 use bytes::Buf;
 use std::future::poll_fn;
-use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use wsstream::{ChannelEvent, Channels};
