@@ -164,7 +164,7 @@ impl Connection {
                     }
                 }
                 Some(Next::Reset(status)) => {
-                    self.push_last(&Frame::RstStream(RstStream { id, status }))
+                    self.push_last(&Frame::RstStream(RstStream { id, status }));
                 }
                 None => blocked = true,
             }
