@@ -229,7 +229,13 @@ async fn bulk_streams_share_fairly() {
         "Jain index of 8 bulk downloads: {jain:.4}, {:.0} MiB/s",
         sum / seconds().as_secs_f64() / 1_048_576.0
     );
-    assert!(jain >= 0.99, "{jain} {got:?}");
+    // The goal is that of 10 s; in less a machine that does other things shows.
+    let goal = if seconds() >= Duration::from_secs(10) {
+        0.99
+    } else {
+        0.9
+    };
+    assert!(jain >= goal, "{jain} {got:?}");
     for reader in readers {
         reader.abort();
     }

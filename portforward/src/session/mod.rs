@@ -289,6 +289,12 @@ impl Session {
         (cell, stream)
     }
 
+    /// Whether the peer has agreed to flow control, so that streams cannot hold each other up.
+    #[must_use]
+    pub fn has_windows(&self) -> bool {
+        self.inner.shared.windows.load(Ordering::Relaxed)
+    }
+
     /// How much it carries now.
     #[must_use]
     pub fn load(&self) -> Load {
