@@ -216,6 +216,7 @@ impl Pool {
             state.closing = true;
             std::mem::take(&mut state.members)
         };
+        self.inner.over.send_replace(Some(CloseReason::Local));
         for member in &members {
             member.session().close();
         }
