@@ -106,6 +106,7 @@ impl Head {
     ///
     /// # Errors
     /// As early as the bytes tell.
+    #[inline]
     pub fn parse(bytes: &[u8], masked: bool) -> Result<Option<(Self, usize)>, DecodeErrorKind> {
         let Some(&first) = bytes.first() else {
             return Ok(None);
