@@ -63,8 +63,8 @@ pub fn copy(key: [u8; 4], offset: u64, from: &[u8], to: &mut [u8]) {
     }
 }
 
-/// Keys asked of the system at once.
-const KEYS: usize = 64;
+/// Keys asked of the system at once: as many as make the call cheap beside the bytes.
+const KEYS: usize = 256;
 
 /// Where a client's masking keys come from. They must be unpredictable (RFC 6455 §5.3, §10.3).
 pub struct MaskKeys {
@@ -72,7 +72,7 @@ pub struct MaskKeys {
 }
 
 enum Source {
-    /// The system's generator, 64 keys a call; each is used once.
+    /// The system's generator, many keys a call; each is used once.
     System {
         keys: Box<[[u8; 4]; KEYS]>,
         left: usize,
