@@ -38,10 +38,9 @@ impl Connection {
         let mut n = data.len().min(self.config.data_payload);
         let priority = stream.priority;
         // The usual case: nobody waits, and the transport keeps up.
-        let credit = stream.send_window.available();
-        let credit = credit.min(self.send_window.available());
+        let (own, session) = (stream.send_window, self.send_window);
         let usual = self.outgoing.data_len() < self.config.write_ahead
-            && (!self.flow.is_active() || n <= credit);
+            && (!self.flow.is_active() || n <= own.available().min(session.available()));
         // A FIN alone needs no credit, so it does not wait behind those that do. What is dropped
         // waits for nothing.
         let direct = if self.queues.is_empty() {
