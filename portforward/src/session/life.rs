@@ -45,6 +45,8 @@ enum Due {
     Ping,
     Blame,
     Look,
+    /// Nothing was read because we do not read: the goodbye waits.
+    Later,
     End(CloseReason),
 }
 
@@ -72,6 +74,15 @@ impl<T> Driver<T> {
                     self.watch_progress();
                 }
                 Due::Look => self.life.inbound = now,
+                Due::Later => {
+                    let later = now.checked_add(self.config.drain).unwrap_or(now);
+                    if let Some(at) = &mut self.goaway_deadline {
+                        *at = later;
+                    }
+                    if let Some((_, at)) = &mut self.write_failed {
+                        *at = later;
+                    }
+                }
                 Due::End(reason) => return Err(reason),
             }
         }
@@ -104,7 +115,9 @@ impl<T> Driver<T> {
                 silent(self.config.dead_after),
             ),
             _ => {
-                let empty = self.streams.is_empty();
+                // The last bytes of streams that are over may wait for a slow reader.
+                let sent = self.conn.outgoing().is_empty() && !self.needs_flush;
+                let empty = self.streams.is_empty() && sent;
                 let time = if empty {
                     self.config.idle_empty
                 } else {
@@ -129,7 +142,10 @@ impl<T> Driver<T> {
                 Due::End(CloseReason::Transport(UNREAD.to_owned())),
             )
         });
-        let goodbye = self.goodbye().map(|(at, reason)| (at, Due::End(reason)));
+        let goodbye = self.goodbye().map(|(at, reason)| {
+            let paused = self.blame_at.is_some();
+            (at, if paused { Due::Later } else { Due::End(reason) })
+        });
         let all = [life, ping, blame, provoked, goodbye];
         all.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
