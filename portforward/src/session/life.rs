@@ -143,7 +143,8 @@ impl<T> Driver<T> {
             )
         });
         let goodbye = self.goodbye().map(|(at, reason)| {
-            let paused = self.blame_at.is_some();
+            // A server's pod need not ever read; nobody waits for it any more.
+            let paused = self.blame_at.is_some() && self.config.spdy.role == Role::Client;
             (at, if paused { Due::Later } else { Due::End(reason) })
         });
         let all = [life, ping, blame, provoked, goodbye];

@@ -285,6 +285,9 @@ impl End {
                     writer.wake();
                 }
                 link.trace.event(name, 2, n as u64);
+                let side = self.side;
+                link.trace
+                    .say(format_args!("net {name} end {side} read {n}"));
                 Poll::Ready(Ok(()))
             }
             Found::End => Poll::Ready(Ok(())),
@@ -339,6 +342,8 @@ impl End {
             return Poll::Ready(Ok(0));
         }
         if n == 0 {
+            link.trace
+                .say(format_args!("net {name} end {} full", self.side));
             link.lanes[lane].writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
@@ -370,6 +375,9 @@ impl End {
             reader.wake();
         }
         link.trace.event(name, 4, n as u64);
+        let side = self.side;
+        link.trace
+            .say(format_args!("net {name} end {side} wrote {n} of {wanted}"));
         if let Some((_, kind)) = cut {
             link.cut(lane, kind, now);
         }

@@ -121,7 +121,7 @@ impl<T> ChannelDriver<T> {
         }
         let paused = !self.may_read();
         if let Some((reason, at)) = &mut self.write_failed {
-            if paused {
+            if paused && self.role == Role::Client {
                 // What the peer sent is there, and we do not read it.
                 *at = now.checked_add(self.config.drain).unwrap_or(now);
             }
