@@ -1,5 +1,10 @@
 //! Masking beside memcpy; messages beside fastwebsockets and tungstenite. All of them read from and
-//! write to memory, through the same two types.
+//! write to memory, through the same two types, and keep their connection from one round to the next when
+//! they write.
+//!
+//! The peers' interfaces differ, so ours is there twice. Read: in parts, as they come, and as whole
+//! messages, which is what the peers return. Written: from a `Bytes` that the application keeps a
+//! handle of, as tungstenite takes it, and from a borrowed slice, as fastwebsockets does.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -144,6 +149,39 @@ fn write_out(conn: &mut Connection, memory: &mut Memory<'_>) {
     }
 }
 
+/// `TOTAL` bytes read; `whole`: as whole messages.
+fn read_all(bytes: &[u8], whole: bool) {
+    let mut memory = Memory::new(bytes);
+    let mut conn = Connection::new(config(Role::Server)).unwrap();
+    let mut input = BytesMut::new();
+    let mut parts = BytesMut::new();
+    let (mut got, at) = (0, Instant::now());
+    while got < TOTAL {
+        input.reserve(READ);
+        let read = now(tokio::io::AsyncReadExt::read_buf(&mut memory, &mut input));
+        assert!(read.is_some());
+        while let Some(event) = conn.poll_event(at, &mut input).unwrap() {
+            let Event::Message {
+                begins,
+                payload,
+                ends,
+                ..
+            } = event
+            else {
+                continue;
+            };
+            if !whole || (begins && ends) {
+                got += black_box(payload).len();
+            } else {
+                parts.extend_from_slice(&payload);
+                if ends {
+                    got += black_box(parts.split()).len();
+                }
+            }
+        }
+    }
+}
+
 /// `TOTAL` bytes in messages of `size`, as `role` writes them.
 fn wire(role: Role, size: usize) -> Vec<u8> {
     let mut conn = Connection::new(config(role)).unwrap();
@@ -177,24 +215,11 @@ fn decoding(c: &mut Criterion) {
     group.throughput(Throughput::Bytes(TOTAL as u64));
     for size in SIZES {
         let bytes = wire(Role::Client, size);
-        group.bench_with_input(BenchmarkId::new("wsstream", size), &bytes, |b, bytes| {
-            b.iter(|| {
-                let mut memory = Memory::new(bytes);
-                let mut conn = Connection::new(config(Role::Server)).unwrap();
-                let mut input = BytesMut::new();
-                let (mut got, at) = (0, Instant::now());
-                while got < TOTAL {
-                    input.reserve(READ);
-                    let read = now(tokio::io::AsyncReadExt::read_buf(&mut memory, &mut input));
-                    assert!(read.is_some());
-                    while let Some(event) = conn.poll_event(at, &mut input).unwrap() {
-                        if let Event::Message { payload, .. } = event {
-                            got += black_box(payload).len();
-                        }
-                    }
-                }
+        for (name, whole) in [("wsstream", false), ("wsstream, whole", true)] {
+            group.bench_with_input(BenchmarkId::new(name, size), &bytes, |b, bytes| {
+                b.iter(|| read_all(bytes, whole));
             });
-        });
+        }
         group.bench_with_input(
             BenchmarkId::new("fastwebsockets", size),
             &bytes,
@@ -239,10 +264,24 @@ fn encoding(c: &mut Criterion) {
                 &payload,
                 |b, payload| {
                     let mut memory = Memory::new(&[]);
+                    let mut conn = Connection::new(config(role)).unwrap();
                     b.iter(|| {
-                        let mut conn = Connection::new(config(role)).unwrap();
                         for _ in 0..TOTAL / size {
                             conn.send(Kind::Binary, &mut payload.clone(), true).unwrap();
+                            write_out(&mut conn, &mut memory);
+                        }
+                    });
+                },
+            );
+            group.bench_with_input(
+                BenchmarkId::new("wsstream, slice", size),
+                &payload,
+                |b, payload| {
+                    let mut memory = Memory::new(&[]);
+                    let mut conn = Connection::new(config(role)).unwrap();
+                    b.iter(|| {
+                        for _ in 0..TOTAL / size {
+                            conn.send_from(&mut &payload[..], size).unwrap();
                             write_out(&mut conn, &mut memory);
                         }
                     });

@@ -292,6 +292,16 @@ impl PfProcess {
         kill_process(pid.context("no pid")?, Signal::INT).context("SIGINT")
     }
 
+    /// Memory that it has to itself, bytes: resident, without what its files lend it.
+    pub fn resident(&self) -> anyhow::Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"));
+        let kib = line.context("no RssAnon")?.trim().trim_end_matches(" kB");
+        Ok(kib.parse::<u64>()? << 10)
+    }
+
     /// Fails if it has ended.
     pub fn still_runs(&mut self) -> anyhow::Result<()> {
         let status = self.child.try_wait()?;

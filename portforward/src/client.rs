@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
-use tokio::io::AsyncWrite;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// How long SYN_REPLY may take (PROTOCOL.md appendix B).
@@ -148,15 +147,10 @@ impl Forwarder {
     /// Error stream first, half-closed at once, as every real client does. Nothing waits for
     /// SYN_REPLY: the pair and the first bytes leave together, and a refusal shows as a reset.
     fn open(&self, port: u16, request: u64) -> Result<(Stream, Stream), CloseReason> {
-        let mut error = self
+        let headers = |kind| Label::headers(kind, port, request);
+        let (error, data) = self
             .session
-            .open(Label::headers(StreamType::Error, port, request))?;
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        // Queues FIN; an end of the session meanwhile shows on the stream.
-        drop(Pin::new(&mut error).poll_shutdown(&mut context));
-        let data = self
-            .session
-            .open(Label::headers(StreamType::Data, port, request))?;
+            .open_pair(headers(StreamType::Error), headers(StreamType::Data))?;
         Ok((data, error))
     }
 }

@@ -461,7 +461,8 @@ async fn streams(runtime: &Session) -> (Stream, Stream) {
         error.headers.get("requestid"),
         data.headers.get("requestid")
     );
-    assert_eq!(error.id.get() + 2, data.id.get());
+    // One lane of a real server's five.
+    assert_eq!(error.id.get() + 10, data.id.get());
     (error.accept().unwrap(), data.accept().unwrap())
 }
 

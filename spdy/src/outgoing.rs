@@ -58,57 +58,37 @@ pub struct Outgoing {
     ended: bool,
 }
 
-/// One DATA frame, or a control frame that must stay behind DATA (empty payload).
+/// One DATA frame, or a control frame that must stay behind DATA.
 struct Frame {
-    head: Head,
     payload: Bytes,
-}
-
-/// At most one frame head or short control frame, kept in place to save an allocation.
-struct Head {
-    bytes: [u8; 2 * HEAD],
-    start: u8,
-    end: u8,
-}
-
-impl Head {
-    /// Of at most twice the length of a frame's head.
-    fn new(from: &[u8]) -> Self {
-        let mut bytes = [0; 2 * HEAD];
-        let n = from.len().min(bytes.len());
-        if let (Some(to), Some(from)) = (bytes.get_mut(..n), from.get(..n)) {
-            to.copy_from_slice(from);
-        }
-        Self {
-            bytes,
-            start: 0,
-            end: u8::try_from(n).unwrap_or(0),
-        }
-    }
-
-    fn rest(&self) -> &[u8] {
-        self.bytes
-            .get(usize::from(self.start)..usize::from(self.end))
-            .unwrap_or_default()
-    }
+    head: [u8; HEAD],
+    /// Bytes of the head that have left.
+    head_left: u8,
 }
 
 impl Frame {
+    #[inline]
+    fn head(&self) -> &[u8] {
+        let rest = self.head.get(usize::from(self.head_left)..);
+        rest.unwrap_or_default()
+    }
+
+    #[inline]
     fn len(&self) -> usize {
-        self.head.rest().len().saturating_add(self.payload.len())
+        self.head().len().saturating_add(self.payload.len())
     }
 
     /// Consumes `n` bytes, fewer than it has.
     fn advance(&mut self, n: usize) {
-        let of_head = n.min(self.head.rest().len());
+        let of_head = n.min(self.head().len());
         let short = u8::try_from(of_head).unwrap_or(u8::MAX);
-        self.head.start = self.head.start.saturating_add(short);
+        self.head_left = self.head_left.saturating_add(short);
         let of_payload = n.saturating_sub(of_head).min(self.payload.len());
         self.payload.advance(of_payload);
     }
 
     fn slices(&self) -> [&[u8]; 2] {
-        [self.head.rest(), &self.payload]
+        [self.head(), &self.payload]
     }
 }
 
@@ -154,26 +134,32 @@ impl Outgoing {
     }
 
     /// Queues a DATA frame; returns its number, for [`Outgoing::has_left`].
+    ///
+    /// The one caller of `push_back`, so that the frame is written where it stays: through the stack,
+    /// reading back what was just written in other pieces would cost more than all the rest.
+    #[inline(never)]
     pub(crate) fn push_data(&mut self, head: [u8; HEAD], payload: Bytes) -> u64 {
-        self.push(Head::new(&head), payload)
-    }
-
-    /// Queues a short control frame behind everything queued so far.
-    pub(crate) fn push_last(&mut self, frame: &[u8]) {
-        debug_assert!(frame.len() <= 2 * HEAD, "a short frame");
-        self.push(Head::new(frame), Bytes::new());
-    }
-
-    fn push(&mut self, head: Head, payload: Bytes) -> u64 {
         if self.ended {
             self.data_left = self.data_left.saturating_add(1);
             return self.data_left;
         }
-        let frame = Frame { head, payload };
-        self.data_len = self.data_len.saturating_add(frame.len());
-        self.data.push_back(frame);
+        let len = HEAD.saturating_add(payload.len());
+        self.data_len = self.data_len.saturating_add(len);
+        self.data.push_back(Frame {
+            payload,
+            head,
+            head_left: 0,
+        });
         let waiting = u64::try_from(self.data.len()).unwrap_or(u64::MAX);
         self.data_left.saturating_add(waiting)
+    }
+
+    /// Queues a control frame behind everything queued so far.
+    pub(crate) fn push_last(&mut self, frame: &[u8]) {
+        debug_assert!(frame.len() >= HEAD, "a whole frame");
+        if let Some((head, rest)) = frame.split_first_chunk() {
+            self.push_data(*head, Bytes::copy_from_slice(rest));
+        }
     }
 
     /// Whether the frame of this number has left entirely; 0 has.
@@ -211,19 +197,20 @@ impl Outgoing {
             .filter(|s| !s.is_empty())
     }
 
-    fn advance_data(&mut self, n: usize) -> usize {
+    /// Consumes of the first frame what `n` covers; returns how much.
+    #[inline]
+    fn advance_first(&mut self, n: usize) -> usize {
         let Some(frame) = self.data.front_mut() else {
             return 0;
         };
         let len = frame.len();
         let had = n.min(len);
-        if had == len {
+        self.begun = had < len;
+        if self.begun {
+            frame.advance(had);
+        } else {
             self.data.pop_front();
             self.data_left = self.data_left.saturating_add(1);
-            self.begun = false;
-        } else {
-            frame.advance(had);
-            self.begun = true;
         }
         self.data_len = self.data_len.saturating_sub(had);
         had
@@ -272,22 +259,22 @@ impl Buf for Outgoing {
         };
         let mut frames = self.data.iter();
         let first = if self.begun { frames.next() } else { None };
-        let _all = first.is_none_or(|frame| frame.slices().into_iter().all(&mut put))
+        let _all = first.is_none_or(|frame| put(frame.head()) && put(&frame.payload))
             && put(&self.control)
-            && frames.all(|frame| frame.slices().into_iter().all(&mut put));
+            && frames.all(|frame| put(frame.head()) && put(&frame.payload));
         len.saturating_sub(room.len())
     }
 
     fn advance(&mut self, mut n: usize) {
         debug_assert!(n <= self.len(), "advance beyond the end");
         if self.begun {
-            n = n.saturating_sub(self.advance_data(n));
+            n = n.saturating_sub(self.advance_first(n));
         }
-        if n > 0 {
+        if n > 0 && !self.control.is_empty() {
             n = n.saturating_sub(self.advance_control(n));
         }
         while n > 0 {
-            match self.advance_data(n) {
+            match self.advance_first(n) {
                 0 => return,
                 had => n = n.saturating_sub(had),
             }

@@ -9,6 +9,7 @@
 
 mod common;
 
+use bytes::Bytes;
 use common::{Peer, client, connection, data, drain, events, headers, id, server};
 use spdy::{Config, Event, Frame, HeaderBlock, Opening, Role, RstStatus};
 use std::time::Instant;
@@ -82,7 +83,7 @@ fn an_answer_to_a_one_way_stream_is_one() {
         let mut peer = Peer::new();
         peer.feed(&mut ours, &data(stream.get(), false, b"x"));
         assert!(events(&mut ours).is_empty());
-        ours.send(stream, &mut bytes::Bytes::new(), true).unwrap();
+        ours.send(stream, &mut Bytes::new(), true).unwrap();
         assert!(!ours.has_stream(stream));
         drain(&mut ours);
         assert_eq!(ours.stats().glitches, 0);
@@ -97,4 +98,45 @@ fn an_answer_to_a_one_way_stream_is_one() {
     }));
     let (got, _) = peer.feed(&mut strict, &reply);
     assert!(matches!(got[..], [Event::Reset { .. }]));
+}
+
+/// Peers that work on streams by the remainder of their ids are met by leaving some out.
+#[test]
+fn ids_may_be_left_out() {
+    let (mut peer, mut conn) = (Peer::new(), client());
+    assert_eq!(conn.next_id(), Some(id(1)));
+    assert!(conn.skip_to(id(11)));
+    assert_eq!(conn.open(&headers(), false), Ok(id(11)));
+    assert!(!conn.skip_to(id(11)), "used");
+    assert!(!conn.skip_to(id(14)), "the server's");
+    assert_eq!(conn.next_id(), Some(id(13)));
+    // Those left out count as streams that have ended.
+    peer.feed(&mut conn, &data(5, false, b"x"));
+    assert_eq!(conn.stats().glitches, 0);
+    assert!(conn.skip_to(id(0x7fff_ffff)));
+    assert_eq!(conn.open(&headers(), false), Ok(id(0x7fff_ffff)));
+    assert_eq!(conn.next_id(), None);
+}
+
+/// The answer to such a PING tells that the DATA before it was taken, so it must not overtake it.
+#[test]
+fn a_ping_may_leave_behind_data() {
+    let (mut peer, mut conn) = (Peer::new(), client());
+    let own = conn.open(&headers(), false).unwrap();
+    conn.send(own, &mut Bytes::from_static(b"x"), false)
+        .unwrap();
+    let now = Instant::now();
+    assert_eq!(conn.ping_behind_data(now), Some(1));
+    assert_eq!(conn.ping(now), Some(3));
+    let kinds: Vec<_> = peer
+        .sent(&mut conn)
+        .into_iter()
+        .map(|frame| match frame {
+            Frame::SynStream(_) => 0,
+            Frame::Data(_) => 1,
+            Frame::Ping(ping) => ping.id + 100,
+            _ => 2,
+        })
+        .collect();
+    assert_eq!(kinds, [0, 103, 1, 101]);
 }

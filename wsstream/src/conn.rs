@@ -98,28 +98,23 @@ pub struct Connection {
 /// Payloads below this are copied also where they need not be: a piece more costs more.
 const COPY_BELOW: usize = 2 << 10;
 
-/// Appends `n` bytes of `from`, which has them, masked with `key` as they are copied.
-fn append(to: &mut BytesMut, key: Option<[u8; 4]>, from: &mut impl Buf, n: usize) {
-    let begin = to.len();
-    let end = begin.saturating_add(n);
-    while to.len() < end {
-        let at = to.len();
+/// Fills `to` from `from`, masked with `key` as it is copied.
+fn fill(to: &mut [u8], key: Option<[u8; 4]>, from: &mut impl Buf) {
+    let mut done: usize = 0;
+    while let Some(rest) = to.get_mut(done..)
+        && !rest.is_empty()
+    {
         let piece = from.chunk();
-        let piece = piece.get(..end.saturating_sub(at)).unwrap_or(piece);
-        // While it is still in the nearest cache.
-        let piece = piece.get(..STEP).unwrap_or(piece);
-        to.extend_from_slice(piece);
-        if let (Some(key), Some(place)) = (key, to.get_mut(at..)) {
-            let offset = u64::try_from(at.saturating_sub(begin)).unwrap_or(0);
-            mask::apply(key, offset, place);
+        let n = piece.len().min(rest.len());
+        match (key, piece.get(..n), rest.get_mut(..n)) {
+            (Some(key), ..) => mask::copy(key, u64::try_from(done).unwrap_or(0), piece, rest),
+            (None, Some(piece), Some(place)) => place.copy_from_slice(piece),
+            _ => {}
         }
-        let taken = piece.len();
-        from.advance(taken);
+        from.advance(n);
+        done = done.saturating_add(n);
     }
 }
-
-/// Bytes that are copied, and then masked, at a time.
-const STEP: usize = 8 << 10;
 
 /// Within this time control frames are counted (B19).
 const CONTROL_TIME: Duration = Duration::from_secs(10);
@@ -384,13 +379,23 @@ impl Connection {
             return Err(SendError::Utf8);
         }
         let key = self.key()?;
-        let payload = std::mem::take(payload);
-        self.sending = (!ends).then_some((kind, utf8));
+        // Not `then_some`: that would copy the state of a text also where there is none.
+        if ends {
+            self.sending = None;
+        } else {
+            self.sending = Some((kind, utf8));
+        }
         if payload.len() < COPY_BELOW || (key.is_some() && !payload.is_unique()) {
             let head = Self::head(key, opcode, ends, payload.len());
-            let tail = self.outgoing.copy(&head, payload.len());
-            append(tail, key, &mut &payload[..], payload.len());
+            let place = self.outgoing.copy(&head, payload.len());
+            fill(place, key, &mut &payload[..]);
+            *payload = Bytes::new();
+        } else if key.is_none() {
+            let head = Self::head(None, opcode, ends, payload.len());
+            self.outgoing
+                .push_data(&head, None, std::mem::take(payload));
         } else {
+            let payload = std::mem::take(payload);
             let (head, payload) = Self::frame(key, opcode, ends, payload);
             self.outgoing.push_data(&head, None, payload);
         }
@@ -458,7 +463,7 @@ impl Connection {
         let key = self.key()?;
         let n = n.min(from.remaining());
         let head = Self::head(key, Opcode::Binary, true, n);
-        append(self.outgoing.copy(&head, n), key, from, n);
+        fill(self.outgoing.copy(&head, n), key, from);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use crate::error::{DecodeError, DecodeErrorKind};
 use crate::frame::{Head, Opcode, Role};
 use crate::mask;
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 
 /// What the decoder found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +56,8 @@ pub struct Decoder {
     current: Option<(Head, u64)>,
     /// Where the current or next frame begins.
     offset: u64,
+    /// Where the frame behind the current one begins.
+    next: u64,
     failed: Option<DecodeError>,
 }
 
@@ -67,6 +69,7 @@ impl Decoder {
             masked: matches!(role, Role::Server),
             current: None,
             offset: 0,
+            next: 0,
             failed: None,
         }
     }
@@ -76,21 +79,28 @@ impl Decoder {
     ///
     /// # Errors
     /// The bytes are no frame; the same error ever after.
+    #[inline]
     pub fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Frame>, DecodeError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        if let Some((head, done)) = self.current {
-            return Ok(self.payload(head, done, false, input));
-        }
-        let (head, n) = match Head::parse(input, self.masked) {
-            Ok(Some(found)) => found,
-            Ok(None) => return Ok(None),
-            Err(kind) => return Err(self.fail(kind)),
+        let (head, done, n) = match self.current {
+            Some((head, done)) => (head, done, 0),
+            None => match Head::parse(input, self.masked) {
+                Ok(Some((head, n))) => (head, 0, n),
+                Ok(None) => return Ok(None),
+                Err(kind) => return Err(self.fail(kind)),
+            },
         };
         if !head.opcode.is_control() {
-            drop(input.split_to(n));
-            return Ok(self.payload(head, 0, true, input));
+            let begins = n > 0;
+            if begins {
+                // Not `split_to`: that would count a handle up and down.
+                input.advance(n);
+                let whole = head.length.saturating_add(wide(n));
+                self.next = self.offset.saturating_add(whole);
+            }
+            return Ok(self.payload(head, done, begins, input));
         }
         let length = usize::try_from(head.length).unwrap_or(usize::MAX);
         let whole = n.saturating_add(length);
@@ -109,6 +119,7 @@ impl Decoder {
         }))
     }
 
+    #[inline]
     fn payload(
         &mut self,
         head: Head,
@@ -127,11 +138,7 @@ impl Decoder {
         }
         let remaining = left.saturating_sub(wide(n));
         if remaining == 0 {
-            let (_, head_len) = head.encode();
-            self.offset = self
-                .offset
-                .saturating_add(wide(head_len))
-                .saturating_add(head.length);
+            self.offset = self.next;
             self.current = None;
         } else {
             self.current = Some((head, done.saturating_add(wide(n))));

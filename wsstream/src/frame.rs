@@ -13,6 +13,8 @@ use crate::error::DecodeErrorKind;
 
 /// Longest head: two bytes, an 8-byte length, a masking key (B16).
 pub const MAX_HEAD: usize = 14;
+/// What a head is put together in: longer than any, and copied in one go.
+pub(crate) const HEAD_ROOM: usize = 16;
 /// Longest payload of a control frame (RFC 6455 §5.5).
 pub const MAX_CONTROL: usize = 125;
 
@@ -106,6 +108,7 @@ impl Head {
     ///
     /// # Errors
     /// As early as the bytes tell.
+    #[inline]
     pub fn parse(bytes: &[u8], masked: bool) -> Result<Option<(Self, usize)>, DecodeErrorKind> {
         let Some(&first) = bytes.first() else {
             return Ok(None);
@@ -173,30 +176,43 @@ impl Head {
     /// The head on the wire, in the shortest form: the array and how many bytes of it count.
     #[must_use]
     pub fn encode(&self) -> ([u8; MAX_HEAD], usize) {
+        let (room, n) = self.encode_in_room();
         let mut out = [0; MAX_HEAD];
-        let mask = if self.mask.is_some() { 0x80 } else { 0 };
-        out[0] = self.opcode.bits() | if self.fin { 0x80 } else { 0 };
-        let mut n: usize = match (u8::try_from(self.length), u16::try_from(self.length)) {
-            (Ok(short @ ..=125), _) => {
-                out[1] = mask | short;
-                2
-            }
-            (_, Ok(medium)) => {
-                out[1] = mask | 0x7E;
-                out[2..4].copy_from_slice(&medium.to_be_bytes());
-                4
-            }
-            _ => {
-                out[1] = mask | 0x7F;
-                out[2..10].copy_from_slice(&self.length.to_be_bytes());
-                10
-            }
-        };
-        if let (Some(key), Some(place)) = (self.mask, out.get_mut(n..n.saturating_add(4))) {
-            place.copy_from_slice(&key);
-            n = n.saturating_add(4);
-        }
+        out.copy_from_slice(&room[..MAX_HEAD]);
         (out, n)
+    }
+
+    /// Bytes of the head on the wire.
+    pub(crate) const fn len(&self) -> usize {
+        let n: usize = match self.length {
+            ..=125 => 2,
+            126..=0xFFFF => 4,
+            _ => 10,
+        };
+        n.saturating_add(if self.mask.is_some() { 4 } else { 0 })
+    }
+
+    /// [`Head::encode`], and zeros behind it. It is put together in a register: bytes stored one by one make
+    /// the processor wait when they are loaded all at once, to be copied.
+    pub(crate) fn encode_in_room(&self) -> ([u8; HEAD_ROOM], usize) {
+        let first = self.opcode.bits() | if self.fin { 0x80 } else { 0 };
+        let mask = if self.mask.is_some() { 0x80 } else { 0 };
+        let length = u128::from(self.length);
+        let (second, length, n): (u8, u128, usize) =
+            match (u8::try_from(self.length), u16::try_from(self.length)) {
+                (Ok(short @ ..=125), _) => (short, 0, 2),
+                (_, Ok(_)) => (0x7E, length << 96, 4),
+                _ => (0x7F, length << 48, 10),
+            };
+        let bits = u128::from(first) << 120 | u128::from(second | mask) << 112 | length;
+        match self.mask {
+            None => (bits.to_be_bytes(), n),
+            Some(key) => {
+                let shift = 96_usize.saturating_sub(n.saturating_mul(8));
+                let key = u128::from(u32::from_be_bytes(key)) << shift;
+                ((bits | key).to_be_bytes(), n.saturating_add(4))
+            }
+        }
     }
 }
 
@@ -222,6 +238,7 @@ mod tests {
                     let (bytes, n) = head.encode();
                     let masked = mask.is_some();
                     assert_eq!(Head::parse(&bytes[..n], masked), Ok(Some((head, n))));
+                    assert_eq!(head.len(), n);
                     for cut in 0..n {
                         assert_eq!(Head::parse(&bytes[..cut], masked), Ok(None), "{cut}");
                     }

@@ -59,6 +59,7 @@ pub mod mask;
 mod outgoing;
 mod ports;
 mod subprotocol;
+mod tail;
 mod tunnel;
 mod utf8;
 

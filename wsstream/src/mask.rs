@@ -6,6 +6,8 @@ use std::fmt;
 
 /// Eight key bytes at a time: what the compiler turns into the widest registers there are.
 const WORD: usize = 8;
+/// Bytes a round of the loops: more rounds cost more than more registers.
+const LINE: usize = 64;
 
 /// The key as it stands `offset` bytes into the payload.
 fn rotated(key: [u8; 4], offset: u64) -> [u8; 4] {
@@ -35,7 +37,13 @@ fn word(key: [u8; 4]) -> u64 {
 pub fn apply(key: [u8; 4], offset: u64, bytes: &mut [u8]) {
     let key = rotated(key, offset);
     let wide = word(key);
-    let (words, rest) = bytes.as_chunks_mut::<WORD>();
+    let (lines, rest) = bytes.as_chunks_mut::<LINE>();
+    for line in lines {
+        for piece in line.as_chunks_mut::<WORD>().0 {
+            *piece = (u64::from_ne_bytes(*piece) ^ wide).to_ne_bytes();
+        }
+    }
+    let (words, rest) = rest.as_chunks_mut::<WORD>();
     for piece in words {
         *piece = (u64::from_ne_bytes(*piece) ^ wide).to_ne_bytes();
     }
@@ -52,6 +60,14 @@ pub fn copy(key: [u8; 4], offset: u64, from: &[u8], to: &mut [u8]) {
     let (Some(from), Some(to)) = (from.get(..n), to.get_mut(..n)) else {
         return;
     };
+    let (from_lines, from) = from.as_chunks::<LINE>();
+    let (to_lines, to) = to.as_chunks_mut::<LINE>();
+    for (from, to) in from_lines.iter().zip(to_lines) {
+        let (from, to) = (from.as_chunks::<WORD>().0, to.as_chunks_mut::<WORD>().0);
+        for (from, to) in from.iter().zip(to) {
+            *to = (u64::from_ne_bytes(*from) ^ wide).to_ne_bytes();
+        }
+    }
     let (from, from_rest) = from.as_chunks::<WORD>();
     let (to, to_rest) = to.as_chunks_mut::<WORD>();
     for (from, to) in from.iter().zip(to) {
@@ -63,8 +79,8 @@ pub fn copy(key: [u8; 4], offset: u64, from: &[u8], to: &mut [u8]) {
     }
 }
 
-/// Keys asked of the system at once.
-const KEYS: usize = 64;
+/// Keys asked of the system at once: as many as make the call cheap beside the bytes.
+const KEYS: usize = 256;
 
 /// Where a client's masking keys come from. They must be unpredictable (RFC 6455 §5.3, §10.3).
 pub struct MaskKeys {
@@ -72,7 +88,7 @@ pub struct MaskKeys {
 }
 
 enum Source {
-    /// The system's generator, 64 keys a call; each is used once.
+    /// The system's generator, many keys a call; each is used once.
     System {
         keys: Box<[[u8; 4]; KEYS]>,
         left: usize,

@@ -1,11 +1,10 @@
-use crate::frame::{Head, MAX_HEAD};
-use bytes::{Buf, Bytes, BytesMut};
+use crate::frame::{HEAD_ROOM, Head};
+use crate::tail::Tail;
+use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::IoSlice;
 
-/// A line of the processor's cache.
-const LINE: usize = 64;
 /// Frames that are copied wait together in one buffer of about this size.
 const TAIL: usize = 64 << 10;
 
@@ -19,7 +18,7 @@ pub struct Outgoing {
     control: VecDeque<Frame>,
     data: VecDeque<Frame>,
     /// Whole frames behind `data`.
-    tail: BytesMut,
+    tail: Tail,
     len: usize,
     /// Where the piece is of which a part has left, if there is one.
     begun: Option<Lane>,
@@ -36,7 +35,7 @@ enum Lane {
 
 struct Frame {
     /// And a channel byte, which saves copying the payload behind it.
-    head: [u8; MAX_HEAD + 1],
+    head: [u8; HEAD_ROOM],
     start: u8,
     end: u8,
     pong: bool,
@@ -45,11 +44,9 @@ struct Frame {
 
 impl Frame {
     fn new(head: &Head, payload: Bytes, pong: bool) -> Self {
-        let (bytes, end) = head.encode();
-        let mut room = [0; MAX_HEAD + 1];
-        room[..MAX_HEAD].copy_from_slice(&bytes);
+        let (head, end) = head.encode_in_room();
         Self {
-            head: room,
+            head,
             start: 0,
             end: u8::try_from(end).unwrap_or(0),
             pong,
@@ -117,27 +114,15 @@ impl Outgoing {
         self.data.push_back(frame);
     }
 
-    /// Where a data frame is to be copied to, head first, behind all that waits: a buffer, to
-    /// which `n` bytes and no more are to be appended.
-    pub(crate) fn copy(&mut self, head: &Head, n: usize) -> &mut BytesMut {
-        let (bytes, head_len) = head.encode();
-        let whole = n.saturating_add(head_len);
-        if !self.tail.is_empty() && self.tail.len().saturating_add(whole) > TAIL {
+    /// Where a data frame's payload of `n` bytes is to be copied to, behind all that waits. All of
+    /// it is to be overwritten.
+    pub(crate) fn copy(&mut self, head: &Head, n: usize) -> &mut [u8] {
+        let whole = n.saturating_add(head.len());
+        if self.tail.used().saturating_add(whole) > TAIL {
             self.seal();
         }
-        self.tail.reserve(whole.saturating_add(LINE));
-        if self.tail.is_empty() {
-            // The payload begins a cache line: copying and masking it crosses none of them twice.
-            let at = self.tail.as_ptr().addr().wrapping_add(head_len);
-            let skip = at.wrapping_neg() % LINE;
-            self.tail
-                .extend_from_slice([0; LINE].get(..skip).unwrap_or_default());
-            self.tail.advance(skip);
-        }
-        self.tail
-            .extend_from_slice(bytes.get(..head_len).unwrap_or_default());
         self.len = self.len.saturating_add(whole);
-        &mut self.tail
+        self.tail.append(head, n)
     }
 
     /// What is in the tail becomes one piece of the data lane.
@@ -146,11 +131,11 @@ impl Outgoing {
             return;
         }
         self.data.push_back(Frame {
-            head: [0; MAX_HEAD + 1],
+            head: [0; HEAD_ROOM],
             start: 0,
             end: 0,
             pong: false,
-            payload: self.tail.split().freeze(),
+            payload: self.tail.take(),
         });
         if self.begun == Some(Lane::Tail) {
             // Only with an empty data lane is the tail begun.
@@ -218,7 +203,7 @@ impl Buf for Outgoing {
 
     fn chunk(&self) -> &[u8] {
         let frame = match self.lane() {
-            Lane::Tail => return &self.tail,
+            Lane::Tail => return self.tail.bytes(),
             Lane::Control => self.control.front(),
             Lane::Data => self.data.front(),
         };
@@ -234,23 +219,30 @@ impl Buf for Outgoing {
             // A tail that is begun has nothing beside it: see `push_control`.
             return match slices.first_mut() {
                 Some(slot) if !self.tail.is_empty() => {
-                    *slot = IoSlice::new(&self.tail);
+                    *slot = IoSlice::new(self.tail.bytes());
                     1
                 }
                 _ => 0,
             };
         }
-        let pieces = self
+        let room = slices.len();
+        let mut slots = slices.iter_mut();
+        // Whether there is room for more.
+        let mut put = |piece: &'a [u8]| {
+            if !piece.is_empty()
+                && let Some(slot) = slots.next()
+            {
+                *slot = IoSlice::new(piece);
+            }
+            slots.len() > 0
+        };
+        if self
             .frames()
-            .flat_map(|frame| [frame.head(), &frame.payload])
-            .chain([&self.tail[..]])
-            .filter(|piece| !piece.is_empty());
-        let mut n: usize = 0;
-        for (slot, piece) in slices.iter_mut().zip(pieces) {
-            *slot = IoSlice::new(piece);
-            n = n.saturating_add(1);
+            .all(|frame| put(frame.head()) && put(&frame.payload))
+        {
+            put(self.tail.bytes());
         }
-        n
+        room.saturating_sub(slots.len())
     }
 
     /// # Panics
@@ -264,7 +256,7 @@ impl Buf for Outgoing {
                 Lane::Control => &mut self.control,
                 Lane::Data => &mut self.data,
                 Lane::Tail => {
-                    self.tail.advance(n.min(self.tail.len()));
+                    self.tail.advance(n);
                     self.begun = (!self.tail.is_empty()).then_some(Lane::Tail);
                     return;
                 }
@@ -302,7 +294,7 @@ mod tests {
     fn copy(out: &mut Outgoing, payload: &[u8]) {
         let n = payload.len();
         out.copy(&head(Opcode::Binary, n), n)
-            .extend_from_slice(payload);
+            .copy_from_slice(payload);
     }
 
     fn all(out: &mut Outgoing) -> Vec<u8> {

@@ -18,6 +18,7 @@
 //	           sequence N (see sequence), and closes once the client has closed
 //	early      reads the line "go\n", sends the first 65536 bytes of the sequence
 //	           65536 without waiting for more, and closes once the client has closed
+//	neverreads accepts, and reads and sends nothing
 //	http       the routes listed at routes
 //
 // Every connection is logged when it ends, with the bytes received and sent;
@@ -44,14 +45,15 @@ import (
 )
 
 var services = map[string]func(*net.TCPConn) (received, sent int64, err error){
-	"echo":      echo,
-	"sink":      sink,
-	"source":    source,
-	"reset":     reset,
-	"halfclose": halfClose,
-	"hash":      hash,
-	"random":    random,
-	"early":     early,
+	"echo":       echo,
+	"sink":       sink,
+	"source":     source,
+	"reset":      reset,
+	"halfclose":  halfClose,
+	"hash":       hash,
+	"random":     random,
+	"early":      early,
+	"neverreads": neverReads,
 }
 
 func main() {
@@ -129,6 +131,12 @@ func source(c *net.TCPConn) (int64, int64, error) {
 		}
 	}
 	return 0, sent, nil
+}
+
+// neverReads leaves what it gets to the kernel, until the client resets or a day has passed.
+func neverReads(c *net.TCPConn) (int64, int64, error) {
+	time.Sleep(24 * time.Hour)
+	return 0, 0, nil
 }
 
 func reset(c *net.TCPConn) (int64, int64, error) {

@@ -47,8 +47,12 @@ pub async fn reenact(transcript: &Transcript) -> anyhow::Result<()> {
     );
     answered?;
     let upgraded = upgraded.context("no upgrade in time")??;
-    let (session, driver) =
-        session::client(upgraded.io, upgraded.early, session::Config::default())?;
+    let opened = opened(transcript)?;
+    // Older recordings are of a client without flow control and lanes, whose ids leave nothing out.
+    let mut config = session::Config::default();
+    config.windows = opened.offered;
+    config.lanes = opened.offered;
+    let (session, driver) = session::client(upgraded.io, upgraded.early, config)?;
     let driver = tokio::spawn(driver);
 
     let mut play = Play {
@@ -58,6 +62,7 @@ pub async fn reenact(transcript: &Transcript) -> anyhow::Result<()> {
         sent: View::default(),
         recorded: View::default(),
         heard: View::default(),
+        data: opened.data,
         locals: BTreeMap::new(),
         over: false,
     };
@@ -112,6 +117,37 @@ pub async fn reenact(transcript: &Transcript) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What the recorded client opened.
+#[derive(Default)]
+struct Opened {
+    /// It offered flow control.
+    offered: bool,
+    /// The data stream of each request.
+    data: BTreeMap<String, u32>,
+}
+
+fn opened(transcript: &Transcript) -> anyhow::Result<Opened> {
+    let (mut opened, mut frames) = (Opened::default(), Frames::new());
+    for event in &transcript.events {
+        let (Direction::ClientToServer, What::Bytes(bytes)) = (event.direction, &event.what) else {
+            continue;
+        };
+        for frame in frames.push(bytes)? {
+            let Frame::SynStream(syn) = frame else {
+                continue;
+            };
+            opened.offered |= syn.headers.get("flow-control").is_some();
+            if let (Some(b"data"), Some(request)) =
+                (syn.headers.get("streamtype"), syn.headers.get("requestid"))
+            {
+                let request = String::from_utf8_lossy(request).into_owned();
+                opened.data.insert(request, syn.id.get());
+            }
+        }
+    }
+    Ok(opened)
+}
+
 /// The peer's side of the upgrade.
 async fn answer(
     peer: &mut DuplexStream,
@@ -144,6 +180,8 @@ struct Play {
     recorded: View,
     /// What the peer has said so far.
     heard: View,
+    /// The data stream of each request.
+    data: BTreeMap<String, u32>,
     /// By data stream.
     locals: BTreeMap<u32, Local>,
     /// Our client has ended.
@@ -178,12 +216,11 @@ impl Play {
                     return Ok(());
                 }
                 // The error stream comes first and brings the data stream with it.
-                let data = f.id.get() + 2;
-                let local = Local::start(
-                    &self.forwarder,
-                    text("requestid")?.parse()?,
-                    text("port")?.parse()?,
-                );
+                let request = text("requestid")?;
+                let Some(data) = self.data.get(&request).copied() else {
+                    bail!("request {request} has no data stream");
+                };
+                let local = Local::start(&self.forwarder, request.parse()?, text("port")?.parse()?);
                 self.locals.insert(data, local.await?);
             }
             Frame::Data(f) => {

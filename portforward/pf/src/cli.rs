@@ -96,6 +96,20 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Protocol::Auto)]
     protocol: Protocol,
 
+    /// When connections get sessions of their own, so that one whose end reads nothing does not hold up
+    /// others. With --record there is one session; with --protocol channel none
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Isolate::Auto)]
+    isolate: Isolate,
+
+    /// How many sessions a forward may have at a time
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 16,
+        value_parser = clap::value_parser!(u16).range(1..=256)
+    )]
+    max_sessions: u16,
+
     /// End when the connection is lost, as kubectl does (today pf always does)
     #[arg(long)]
     no_reconnect: bool,
@@ -179,6 +193,18 @@ pub(crate) enum Protocol {
     Channel,
 }
 
+/// When connections get sessions of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Isolate {
+    /// As long as there are few; then those that carry much or are stalled stay alone. What shares a
+    /// session and is not read is reset before others notice
+    Auto,
+    /// Each has one; beyond --max-sessions they wait
+    Always,
+    /// All share one, as with kubectl: what is not read stops the others
+    Never,
+}
+
 impl Protocol {
     /// `KUBECTL_PORT_FORWARD_WEBSOCKETS=false` is heeded as kubectl heeds it.
     fn or_as_kubectl_is_told(self) -> Self {
@@ -260,6 +286,8 @@ pub(crate) struct Request {
     pub(crate) embedded: bool,
     pub(crate) record: Option<PathBuf>,
     pub(crate) protocol: Protocol,
+    pub(crate) isolate: Isolate,
+    pub(crate) max_sessions: usize,
 }
 
 impl Cli {
@@ -324,6 +352,10 @@ impl Cli {
             let text = "--record records one session, and --protocol channel has none";
             return Err(Failure::usage(text).advise("give --protocol spdy or tunnel"));
         }
+        if self.isolate == Isolate::Always && self.record.is_some() {
+            let text = "--record records one session, and --isolate always needs more";
+            return Err(Failure::usage(text));
+        }
         Ok(Request {
             target,
             ports,
@@ -338,8 +370,14 @@ impl Cli {
             patience: self.pod_running_timeout,
             partial: self.allow_partial,
             embedded: self.embedded,
-            record: self.record,
             protocol: self.protocol.or_as_kubectl_is_told(),
+            // A transcript is of one session.
+            isolate: match self.record {
+                Some(_) => Isolate::Never,
+                None => self.isolate,
+            },
+            record: self.record,
+            max_sessions: self.max_sessions.into(),
         })
     }
 }
@@ -448,6 +486,8 @@ mod tests {
             error(&["web", "80", "--address", "here"]).starts_with("error: here is not a valid IP")
         );
         assert!(error(&["web", "80", "-n", "../x"]).contains("invalid namespace name"));
+        let recorded = error(&["web", "80", "--isolate", "always", "--record", "x"]);
+        assert!(recorded.contains("--isolate always needs more"));
         let recorded = error(&["web", "80", "--protocol", "channel", "--record", "x"]);
         assert!(recorded.contains("--protocol channel has none"));
         assert!(error(&["web", "\u{1b}[2J:80"]).contains("\\x1b[2J"));

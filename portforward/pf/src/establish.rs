@@ -1,7 +1,7 @@
 //! The way to the pod: dial, upgrade, driver; a session for all connections, or a WebSocket for each.
 
 use crate::api::{self, Action, ApiServer};
-use crate::cli::Protocol;
+use crate::cli::{Isolate, Protocol};
 use crate::dial::{self, Wire};
 use crate::exit::{Exit, Failure, Hop};
 use crate::output::Output;
@@ -15,18 +15,20 @@ use portforward::websocket::WsByteStream;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+/// How long a stream that nobody reads may hold up those that share its session. Short enough that they
+/// do not notice; on a session of its own it may wait for ever.
+const STALL: Duration = Duration::from_millis(500);
+
 /// How connections get to the pod.
 pub(crate) enum Established {
-    /// All of them share a session.
-    Session {
-        session: Session,
-        /// Ends with the connection.
-        driver: JoinHandle<CloseReason>,
-    },
+    /// They share sessions; this is the first, and what opens more. The task ends with the
+    /// connection.
+    Session((Session, JoinHandle<CloseReason>), Box<Dialler>),
     /// Each has a WebSocket of its own.
     Channels(Arc<Channels>),
 }
@@ -39,7 +41,7 @@ pub(crate) async fn establish(
     config: &Config,
     api: &ApiServer,
     pod: &str,
-    protocol: Protocol,
+    (protocol, isolate): (Protocol, Isolate),
     recorder: Option<Recorder>,
     output: &Output,
 ) -> Result<Established, Failure> {
@@ -47,6 +49,10 @@ pub(crate) async fn establish(
         config: config.clone(),
         namespace: api.namespace().to_owned(),
         pod: pod.to_owned(),
+        stall: match isolate {
+            Isolate::Never => None,
+            Isolate::Auto | Isolate::Always => Some(STALL),
+        },
     };
     let spoken = |what: &str| output.trace(1, || format!("session: {what}"));
     let first = match protocol {
@@ -59,9 +65,13 @@ pub(crate) async fn establish(
         Protocol::Spdy => None,
         Protocol::Tunnel | Protocol::Auto => {
             match place.upgrade(Way::Tunnel, recorder.clone()).await? {
-                Ok(established) => {
+                Ok(first) => {
                     spoken("SPDY/3.1 in a WebSocket");
-                    return Ok(established);
+                    let way = Way::Tunnel;
+                    return Ok(Established::Session(
+                        first,
+                        Box::new(Dialler { place, way }),
+                    ));
                 }
                 Err(error) if protocol == Protocol::Auto && error.allows_fallback() => Some(error),
                 Err(error) => return Err(place.explain(&error)),
@@ -75,9 +85,13 @@ pub(crate) async fn establish(
         });
     }
     match place.upgrade(Way::Spdy, recorder).await? {
-        Ok(established) => {
+        Ok(first) => {
             spoken("SPDY/3.1");
-            Ok(established)
+            let way = Way::Spdy;
+            Ok(Established::Session(
+                first,
+                Box::new(Dialler { place, way }),
+            ))
         }
         Err(error) => {
             let failure = place.explain(&error);
@@ -95,6 +109,23 @@ pub(crate) async fn establish(
     }
 }
 
+/// Opens sessions like the first.
+pub(crate) struct Dialler {
+    place: Place,
+    way: Way,
+}
+
+impl Dialler {
+    /// Another session.
+    ///
+    /// # Errors
+    /// As [`establish`].
+    pub(crate) async fn dial(&self) -> Result<(Session, JoinHandle<CloseReason>), Failure> {
+        let upgraded = self.place.upgrade(self.way, None).await?;
+        upgraded.map_err(|error| self.place.explain(&error))
+    }
+}
+
 /// Which session.
 #[derive(Clone, Copy)]
 enum Way {
@@ -107,6 +138,8 @@ struct Place {
     config: Config,
     namespace: String,
     pod: String,
+    /// How long a stream that nobody reads may hold up others before it is reset; `None`: for ever.
+    stall: Option<Duration>,
 }
 
 impl Place {
@@ -124,11 +157,13 @@ impl Place {
         &self,
         way: Way,
         recorder: Option<Recorder>,
-    ) -> Result<Result<Established, UpgradeError>, Failure> {
+    ) -> Result<Result<(Session, JoinHandle<CloseReason>), UpgradeError>, Failure> {
         let request = self.request("").await?;
+        let mut config = session::Config::default();
+        config.stall = self.stall.unwrap_or(Duration::MAX);
         Ok(match dial::connect(&self.config).await? {
-            Wire::Plain(io) => upgrade(io, &request, way, recorder).await,
-            Wire::Tls(io) => upgrade(io, &request, way, recorder).await,
+            Wire::Plain(io) => upgrade(io, &request, way, recorder, config).await,
+            Wire::Tls(io) => upgrade(io, &request, way, recorder, config).await,
         })
     }
 
@@ -142,41 +177,43 @@ async fn upgrade<T>(
     request: &UpgradeRequest,
     way: Way,
     recorder: Option<Recorder>,
-) -> Result<Established, UpgradeError>
+    config: session::Config,
+) -> Result<(Session, JoinHandle<CloseReason>), UpgradeError>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     match (way, recorder) {
-        (Way::Spdy, None) => start(upgrade::spdy(io, request).await?),
-        (Way::Spdy, Some(recorder)) => start(upgrade::spdy_recorded(io, request, recorder).await?),
+        (Way::Spdy, None) => start(upgrade::spdy(io, request).await?, config),
+        (Way::Spdy, Some(recorder)) => {
+            start(upgrade::spdy_recorded(io, request, recorder).await?, config)
+        }
         (Way::Tunnel, recorder) => {
             let upgraded = upgrade::websocket(io, request, &[TUNNEL], recorder.as_ref()).await;
             let (Upgraded { io, early }, _) = upgraded?;
             let io = WsByteStream::client(io, early).map_err(io::Error::other)?;
             let early = BytesMut::new();
             match recorder {
-                None => start(Upgraded { io, early }),
+                None => start(Upgraded { io, early }, config),
                 // Inside the WebSocket, where the session is.
                 Some(recorder) => {
                     let io = Tap::client(io, recorder, &[]);
-                    start(Upgraded { io, early })
+                    start(Upgraded { io, early }, config)
                 }
             }
         }
     }
 }
 
-fn start<T>(upgraded: Upgraded<T>) -> Result<Established, UpgradeError>
+fn start<T>(
+    upgraded: Upgraded<T>,
+    config: session::Config,
+) -> Result<(Session, JoinHandle<CloseReason>), UpgradeError>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let (session, driver) =
-        session::client(upgraded.io, upgraded.early, session::Config::default())
-            .map_err(io::Error::other)?;
-    Ok(Established::Session {
-        session,
-        driver: tokio::spawn(driver),
-    })
+        session::client(upgraded.io, upgraded.early, config).map_err(io::Error::other)?;
+    Ok((session, tokio::spawn(driver)))
 }
 
 /// A WebSocket for each connection.

@@ -3,7 +3,8 @@
 use crate::establish::Channels;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
-use portforward::client::{self, ForwardError, Forwarder, Summary};
+use crate::pool::Pool;
+use portforward::client::{self, ForwardError, Summary};
 use portforward::socket::Socket as _;
 use std::io;
 use std::num::NonZeroU16;
@@ -20,11 +21,14 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// For connections with WebSockets of their own to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
 
+/// Sessions that end for the same reason end within this time.
+const TOGETHER: Duration = Duration::from_millis(300);
+
 /// How connections get to the pod.
 #[derive(Clone)]
 pub(crate) enum Way {
-    /// On a session that they share.
-    Session(Forwarder),
+    /// On sessions that they share.
+    Session(Pool),
     /// Each on a WebSocket of its own.
     Channels(Arc<Channels>),
 }
@@ -107,7 +111,10 @@ impl Acceptor {
         // Fails only on a broken socket, which shows soon enough.
         drop(socket.set_nodelay(true));
         let carried = match &self.way {
-            Way::Session(forwarder) => forwarder.forward(socket, remote.get()).await,
+            Way::Session(pool) => match pool.forward(socket, remote.get()).await {
+                Some(carried) => carried,
+                None => return,
+            },
             Way::Channels(channels) => match self.on_channels(channels, socket, remote).await {
                 Some(carried) => carried,
                 None => return,
@@ -120,8 +127,8 @@ impl Acceptor {
                     summary.sent, summary.received
                 )
             }),
-            // The end of the session is told once.
-            Err(ForwardError::SessionLost(_)) if matches!(self.way, Way::Session(_)) => {}
+            // The end of the last session is told once.
+            Err(ForwardError::SessionLost(_)) if self.is_lost().await => {}
             // Clients go away all the time.
             Err(error @ ForwardError::Local(_)) => {
                 self.output
@@ -136,6 +143,14 @@ impl Acceptor {
 }
 
 impl Acceptor {
+    /// Whether a session that was lost was the last; others may be about to follow it.
+    async fn is_lost(&self) -> bool {
+        let Way::Session(pool) = &self.way else {
+            return false;
+        };
+        timeout(TOGETHER, pool.lost()).await.is_ok()
+    }
+
     /// `None`: it was not carried, and that has been told.
     async fn on_channels(
         &self,

@@ -20,6 +20,7 @@ mod listen;
 mod output;
 mod plugin;
 mod podsort;
+mod pool;
 mod portmap;
 mod proxy;
 mod record;

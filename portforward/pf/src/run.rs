@@ -1,7 +1,7 @@
 //! One run: reserve ports, find the pod, upgrade, listen, carry, end.
 
 use crate::api::{self, ApiServer};
-use crate::cli::Request;
+use crate::cli::{Isolate, Request};
 use crate::config;
 use crate::embedded::{self, Embedded};
 use crate::establish::{Established, establish};
@@ -10,16 +10,16 @@ use crate::forward::{Acceptor, Carried, Way};
 use crate::limits;
 use crate::listen::{self, Bound};
 use crate::output::Output;
+use crate::pool::Pool;
 use crate::record::Record;
 use crate::reserve::Reservations;
 use crate::resolve::resolve;
 use crate::signals::Signals;
-use portforward::client::Forwarder;
-use portforward::session::{CloseReason, Session};
+use portforward::session::CloseReason;
 use portforward::transcript::Provenance;
 use std::num::NonZeroU16;
 use std::time::Duration;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// For the session to end in order.
@@ -57,6 +57,7 @@ pub(crate) async fn run(
 /// All that stands when forwarding begins.
 struct Ready {
     established: Established,
+    isolate: (Isolate, usize),
     bound: Vec<(Bound, NonZeroU16)>,
     place: String,
     /// Ends with this.
@@ -114,13 +115,14 @@ async fn prepare(
         }
         None => None,
     };
-    let protocol = request.protocol;
-    let established = establish(&config, &server, &found.pod, protocol, recorder, output).await?;
+    let how = (request.protocol, request.isolate);
+    let established = establish(&config, &server, &found.pod, how, recorder, output).await?;
     // Its pool of connections is of no more use.
     drop((server, config));
     let place = format!("pod/{} in namespace {namespace}", found.pod);
     Ok(Ready {
         established,
+        isolate: (request.isolate, request.max_sessions),
         bound,
         place,
         _embedded: embedded,
@@ -146,15 +148,16 @@ fn command(request: &Request) -> String {
 async fn serve(ready: Ready, output: &Output) -> Result<(), Failure> {
     let Ready {
         established,
+        isolate: (isolate, limit),
         bound,
         place,
         _embedded,
     } = ready;
     limits::many_files();
-    let (way, session) = match established {
-        Established::Session { session, driver } => {
-            let way = Way::Session(Forwarder::new(session.clone()));
-            (way, Some((session, driver)))
+    let (way, pool) = match established {
+        Established::Session(first, dialler) => {
+            let pool = Pool::new(first, dialler, isolate, limit, output.clone());
+            (Way::Session(pool.clone()), Some(pool))
         }
         Established::Channels(channels) => (Way::Channels(channels), None),
     };
@@ -175,13 +178,13 @@ async fn serve(ready: Ready, output: &Output) -> Result<(), Failure> {
         Ok(signals) => signals,
         Err(failure) => {
             accepting.shutdown().await;
-            close(session, &mut carried).await;
+            close(pool, &mut carried).await;
             return Err(failure);
         }
     };
     let session_lost = async {
-        match &session {
-            Some((session, _)) => session.closed().await,
+        match &pool {
+            Some(pool) => pool.lost().await,
             None => std::future::pending().await,
         }
     };
@@ -197,23 +200,21 @@ async fn serve(ready: Ready, output: &Output) -> Result<(), Failure> {
         return Err(failure);
     }
     tokio::select! {
-        () = close(session, &mut carried) => {}
+        () = close(pool, &mut carried) => {}
         () = signals.next() => {}
     }
     Ok(())
 }
 
-/// Ends all forwarded connections, then the session, in order and in bounded time. Connections with
+/// Ends all forwarded connections, then the sessions, in order and in bounded time. Connections with
 /// WebSockets of their own end with the program.
-async fn close(session: Option<(Session, JoinHandle<CloseReason>)>, carried: &mut Carried) {
-    let Some((session, driver)) = session else {
+async fn close(pool: Option<Pool>, carried: &mut Carried) {
+    let Some(pool) = pool else {
         carried.stop().await;
         return;
     };
-    session.close();
     let ended = async {
-        // However it ended.
-        drop(driver.await);
+        pool.close().await;
         carried.all_ended().await;
     };
     drop(timeout(GRACE, ended).await);

@@ -216,7 +216,8 @@ impl<T> ChannelDriver<T> {
                 }
                 taken = taken.saturating_add(n);
             }
-            state.sent |= taken > 0;
+            let n = u64::try_from(taken).unwrap_or(u64::MAX);
+            state.sent = state.sent.saturating_add(n);
             let overhead = if chunk.is_empty() { CHUNK_OVERHEAD } else { 0 };
             let charge = taken.saturating_add(overhead).min(state.sending_bytes);
             state.sending_bytes = state.sending_bytes.saturating_sub(charge);

@@ -3,13 +3,14 @@
 //! Each poll, at most [`ROUNDS`] times: requests of the handles, sends round-robin, write, read,
 //! events. Never `Pending` with work it could do, never without a registered waker.
 
+use super::lanes::Lanes;
 use super::life::Life;
 use super::shared::{CHUNK_OVERHEAD, Shared, StreamCell, StreamState, wake_all};
 use super::stream::StreamFailure;
 use super::{CloseReason, Config, Incoming};
 use crate::transport::{poll_read_once, poll_write_once};
 use bytes::BytesMut;
-use spdy::{Connection, GoAwayStatus, HeaderBlock, RstStatus, StreamId};
+use spdy::{Connection, GoAwayStatus, HeaderBlock, Role, RstStatus, StreamId};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
@@ -30,6 +31,10 @@ const WRITE_AHEAD: usize = 256 << 10;
 /// How long the peer's last bytes are awaited after ours have left.
 const LINGER: Duration = Duration::from_secs(1);
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about a connection"
+)]
 /// Moves the bytes of one session; resolves with the reason of its end. Must be polled: spawn it.
 #[must_use = "a session does nothing unless its driver is polled"]
 pub struct Driver<T> {
@@ -46,8 +51,13 @@ pub struct Driver<T> {
     /// Streams that the protocol has forgotten, of which something is still unread.
     pub(super) unread: BTreeMap<StreamId, Arc<StreamCell>>,
     /// Streams with something to send, each once.
-    round: VecDeque<Arc<StreamCell>>,
+    pub(super) round: VecDeque<Arc<StreamCell>>,
     requests: Vec<Arc<StreamCell>>,
+    pub(super) lanes: Lanes,
+    /// Both sides count windows.
+    pub(super) windows: bool,
+    /// The peer was offered to.
+    pub(super) offered: bool,
     /// While reading is paused: when to look for the stream to blame.
     pub(super) blame_at: Option<Instant>,
     timer: Pin<Box<Sleep>>,
@@ -93,6 +103,9 @@ impl<T> Driver<T> {
         admit: mpsc::Sender<Incoming>,
         closing: watch::Sender<Option<CloseReason>>,
     ) -> Self {
+        let client = config.spdy.role == Role::Client;
+        let lanes = client && config.lanes;
+        let offered = !(client && config.windows);
         Self {
             io,
             input: early,
@@ -106,6 +119,9 @@ impl<T> Driver<T> {
             unread: BTreeMap::new(),
             round: VecDeque::new(),
             requests: Vec::new(),
+            lanes: Lanes::new(lanes),
+            windows: false,
+            offered,
             timer: Box::pin(sleep_until(Instant::now())),
             pausing: 0,
             goaway: None,
@@ -157,19 +173,17 @@ impl<T> Driver<T> {
         let mut state = cell.lock();
         state.listed = false;
         let reset = state.reset.take();
-        if let Some(headers) = state.open.take() {
+        if let Some(open) = state.open.take() {
             // Reset before it was opened: the peer never hears of it.
             let opened = match reset {
                 Some(status) => Err(StreamFailure::ResetLocally(status)),
-                None => self
-                    .conn
-                    .open(&headers, false)
-                    .map_err(StreamFailure::NotOpened),
+                None => self.open(open).map_err(StreamFailure::NotOpened),
             };
             match opened {
                 Ok(id) => {
                     state.id = Some(id);
                     self.streams.insert(id, Arc::clone(cell));
+                    self.lanes.opened(id);
                 }
                 Err(failure) => return self.give_up(state, &failure),
             }
@@ -184,12 +198,16 @@ impl<T> Driver<T> {
         }
         if let Some(status) = reset {
             self.conn.reset(id, status);
-            self.streams.remove(&id);
+            self.lanes.sent(id, 0);
+            self.remove(id);
             self.unread.remove(&id);
             return self.give_up(state, &StreamFailure::ResetLocally(status));
         }
         if state.received_bytes < self.config.stream_receive / 2 {
             state.set_pausing(false, &mut self.pausing);
+        }
+        if self.windows {
+            self.conn.consumed(id, std::mem::take(&mut state.consumed));
         }
         if state.received_bytes == 0 {
             self.unread.remove(&id);
@@ -226,7 +244,7 @@ impl<T> Driver<T> {
         if self.conn.has_stream(id) {
             return;
         }
-        if let Some(cell) = self.streams.remove(&id)
+        if let Some(cell) = self.remove(id)
             && cell.lock().received_bytes > 0
         {
             self.unread.insert(id, cell);
@@ -234,52 +252,67 @@ impl<T> Driver<T> {
     }
 
     /// Hands queued bytes to the protocol, one frame per stream and turn.
-    fn fill(&mut self) {
+    pub(super) fn fill(&mut self) {
         while self.conn.outgoing().len() < WRITE_AHEAD {
             let Some(cell) = self.round.pop_front() else {
-                return;
+                break;
             };
-            let mut state = cell.lock();
-            state.in_round = false;
-            let Some(id) = state.id else { continue };
-            let mut chunk = state.sending.pop_front().unwrap_or_default();
-            let fin = state.fin && !state.fin_sent && state.sending.is_empty();
-            let Ok(n) = self.conn.send(id, &mut chunk, fin) else {
-                // The peer's reset was told when it came; what is left is a one-way stream.
-                self.give_up(state, &StreamFailure::NotWritable);
-                continue;
-            };
-            if n == 0 && !chunk.is_empty() {
-                // No room there: `Event::Writable` puts it back into the round.
-                state.sending.push_front(chunk);
-                continue;
-            }
-            state.fin_sent |= fin && chunk.is_empty();
-            state.sent |= n > 0;
-            let overhead = if chunk.is_empty() { CHUNK_OVERHEAD } else { 0 };
-            let charge = n.saturating_add(overhead).min(state.sending_bytes);
-            state.sending_bytes = state.sending_bytes.saturating_sub(charge);
-            self.shared
-                .sending_bytes
-                .fetch_sub(charge, Ordering::Relaxed);
-            if !chunk.is_empty() {
-                state.sending.push_front(chunk);
-            }
-            let more = state.wants_to_send();
-            state.in_round = more;
-            let writer = if state.sending_bytes <= self.shared.stream_send / 2 {
-                state.writer.take()
-            } else {
-                None
-            };
-            drop(state);
-            self.forget_if_done(id);
-            if more {
-                self.round.push_back(cell);
-            }
-            if let Some(writer) = writer {
-                writer.wake();
-            }
+            self.send_one(&cell);
+        }
+        self.ask();
+    }
+
+    /// One frame of one stream.
+    fn send_one(&mut self, cell: &Arc<StreamCell>) {
+        let mut state = cell.lock();
+        state.in_round = false;
+        let Some(id) = state.id else { return };
+        if self.lanes.is_on() && !self.lanes.may_send(id, state.sent, cell, Instant::now()) {
+            // Kept there; it stands in no other line.
+            state.in_round = true;
+            return;
+        }
+        let mut chunk = state.sending.pop_front().unwrap_or_default();
+        let fin = state.fin && !state.fin_sent && state.sending.is_empty();
+        let Ok(n) = self.conn.send(id, &mut chunk, fin) else {
+            // The peer's reset was told when it came; what is left is a one-way stream.
+            self.give_up(state, &StreamFailure::NotWritable);
+            return;
+        };
+        if n == 0 && !chunk.is_empty() {
+            // No room there: `Event::Writable` puts it back into the round.
+            state.sending.push_front(chunk);
+            return;
+        }
+        state.fin_sent |= fin && chunk.is_empty();
+        self.shared.count_moved(n);
+        state.sent = state
+            .sent
+            .saturating_add(u64::try_from(n).unwrap_or(u64::MAX));
+        self.lanes.sent(id, state.sent);
+        let overhead = if chunk.is_empty() { CHUNK_OVERHEAD } else { 0 };
+        let charge = n.saturating_add(overhead).min(state.sending_bytes);
+        state.sending_bytes = state.sending_bytes.saturating_sub(charge);
+        self.shared
+            .sending_bytes
+            .fetch_sub(charge, Ordering::Relaxed);
+        if !chunk.is_empty() {
+            state.sending.push_front(chunk);
+        }
+        let more = state.wants_to_send();
+        state.in_round = more;
+        let writer = if state.sending_bytes <= self.shared.stream_send / 2 {
+            state.writer.take()
+        } else {
+            None
+        };
+        drop(state);
+        self.forget_if_done(id);
+        if more {
+            self.round.push_back(Arc::clone(cell));
+        }
+        if let Some(writer) = writer {
+            writer.wake();
         }
     }
 
@@ -366,11 +399,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             if self.goaway.is_some() && self.streams.is_empty() && self.conn.outgoing().is_empty() {
                 return Err(self.on_eof());
             }
-            progress |= !socket_full && !self.conn.outgoing().is_empty();
+            // Framing makes room, which streams that wait for it are told by an event.
+            let to_write = !self.conn.outgoing().is_empty();
+            self.handle_events();
+            progress |= to_write && !socket_full;
+            progress |= !self.round.is_empty() && self.conn.outgoing().len() < WRITE_AHEAD;
             if !progress && !self.poll_timer(cx)? {
+                self.tell_load();
                 return Ok(Poll::Pending);
             }
         }
+        self.tell_load();
         cx.waker().wake_by_ref();
         Ok(Poll::Pending)
     }

@@ -1,11 +1,12 @@
 //! What the peer did, passed on to the handles.
 
+use super::FLOW_CONTROL;
 use super::driver::Driver;
 use super::shared::{CHUNK_OVERHEAD, End, StreamCell};
 use super::stream::{Stream, StreamFailure};
 use super::{CloseReason, Incoming};
 use bytes::Bytes;
-use spdy::{Event, HeaderBlock, StreamId};
+use spdy::{Event, HeaderBlock, Role, StreamId};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::time::Instant;
@@ -36,7 +37,7 @@ impl<T> Driver<T> {
                     }
                 }
                 Event::Reset { id, status } => {
-                    let cell = self.streams.remove(&id).or_else(|| self.unread.remove(&id));
+                    let cell = self.remove(id).or_else(|| self.unread.remove(&id));
                     if let Some(cell) = cell {
                         self.give_up(cell.lock(), &StreamFailure::Reset(status));
                         if cell.lock().received_bytes > 0 {
@@ -55,20 +56,38 @@ impl<T> Driver<T> {
                         self.take_turn(&cell);
                     }
                 }
+                Event::Pong { id, .. } if self.lanes.is_on() => {
+                    let waited = self.lanes.answered(id);
+                    self.round.extend(waited);
+                }
                 // PONG keeps the peer and the hops between alive; nothing waits for it.
                 _ => {}
             }
         }
+        self.look_at_windows();
+    }
+
+    /// The peer has shown that it counts windows, or agreed to.
+    fn look_at_windows(&mut self) {
+        if !self.windows && self.conn.has_flow_control() {
+            self.windows = true;
+            self.shared.windows.store(true, Ordering::Relaxed);
+            let waited = self.lanes.turn_off();
+            self.round.extend(waited);
+        }
     }
 
     fn on_data(&mut self, id: StreamId, payload: Bytes, fin: bool) {
-        // What is unread is counted here (B14), not by the protocol.
-        self.conn.consumed(id, payload.len());
+        self.shared.count_moved(payload.len());
         let Some(cell) = self.streams.get(&id).cloned() else {
-            return;
+            return self.conn.consumed(id, payload.len());
         };
         let mut state = cell.lock();
         let mut reader = None;
+        // Without windows what is unread is counted here alone (B14), not by the protocol.
+        if !self.windows || state.reader_gone {
+            self.conn.consumed(id, payload.len());
+        }
         if !payload.is_empty() && !state.reader_gone {
             let charge = payload.len().saturating_add(CHUNK_OVERHEAD);
             state.received_bytes = state.received_bytes.saturating_add(charge);
@@ -96,6 +115,14 @@ impl<T> Driver<T> {
     }
 
     fn on_opened(&mut self, id: StreamId, headers: HeaderBlock, fin: bool) {
+        let offered = || headers.get(FLOW_CONTROL).is_some();
+        if !self.windows
+            && self.config.windows
+            && self.config.spdy.role == Role::Server
+            && offered()
+        {
+            self.conn.agree_flow_control();
+        }
         let cell = Arc::new(StreamCell::default());
         cell.lock().id = Some(id);
         self.streams.insert(id, Arc::clone(&cell));

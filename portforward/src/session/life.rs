@@ -44,6 +44,7 @@ impl Life {
 enum Due {
     Ping,
     Blame,
+    Lanes,
     Look,
     /// Nothing was read because we do not read: the goodbye waits.
     Later,
@@ -72,6 +73,11 @@ impl<T> Driver<T> {
                 Due::Blame => {
                     self.reset_stalled();
                     self.watch_progress();
+                }
+                Due::Lanes => {
+                    let waited = self.lanes.look(now);
+                    self.round.extend(waited);
+                    self.fill();
                 }
                 Due::Look => self.life.inbound = now,
                 Due::Later => {
@@ -105,7 +111,7 @@ impl<T> Driver<T> {
             ),
             // A real peer cannot answer a PING while a stream of ours that nobody reads blocks it
             // (PROTOCOL.md 1.7).
-            Role::Client if self.streams.values().any(|cell| cell.lock().sent) => {
+            Role::Client if self.streams.values().any(|cell| cell.lock().sent > 0) => {
                 let time = self.config.dead_after_sending;
                 after(self.life.inbound, time, silent(time))
             }
@@ -135,6 +141,7 @@ impl<T> Driver<T> {
             .poll_timeout()
             .map(|at| (Instant::from_std(at), Due::Ping));
         let blame = self.blame_at.map(|at| (at, Due::Blame));
+        let lanes = self.lanes.deadline().map(|at| (at, Due::Lanes));
         let provoked = self.life.blocked.and_then(|since| {
             after(
                 since,
@@ -147,7 +154,7 @@ impl<T> Driver<T> {
             let paused = self.blame_at.is_some() && self.config.spdy.role == Role::Client;
             (at, if paused { Due::Later } else { Due::End(reason) })
         });
-        let all = [life, ping, blame, provoked, goodbye];
+        let all = [life, ping, blame, lanes, provoked, goodbye];
         all.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 }

@@ -10,6 +10,7 @@ mod driver;
 mod events;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod gauge;
+mod lanes;
 mod life;
 mod receive;
 mod shared;
@@ -21,8 +22,8 @@ pub use driver::Driver;
 pub use stream::{Stream, StreamFailure, stream_failure};
 
 use bytes::BytesMut;
-use shared::{Request, Shared, StreamCell};
-use spdy::{ConfigError, Connection, HeaderBlock, Role, RstStatus, StreamId};
+use shared::{Lane, Open, Request, Shared, StreamCell};
+use spdy::{ConfigError, Connection, FlowControl, HeaderBlock, Role, RstStatus, StreamId};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -83,6 +84,14 @@ pub struct Config {
     pub stream_send: usize,
     /// The same for the connection; each stream may still queue one chunk (B15).
     pub session_send: usize,
+    /// Flow control with a peer that is ours: a client offers it on its first stream, a server that
+    /// is offered it answers with SETTINGS, and from then on both count windows. Real peers take
+    /// no notice, and get neither SETTINGS nor WINDOW_UPDATE (PROTOCOL.md 1.7).
+    pub windows: bool,
+    /// A client keeps a stream that the pod does not read from blocking the others at a peer
+    /// without flow control (PROTOCOL.md 1.7): it asks by PINGs how far the peer has come and
+    /// sends no more than the peer's queue holds.
+    pub lanes: bool,
     /// How long a stream of which nothing is read may pause the others before it is reset. One
     /// that is read, however slowly, is not, nor one that has the connection to itself (B14).
     pub stall: Duration,
@@ -103,7 +112,9 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            spdy: spdy::Config::kubernetes(Role::Client),
+            spdy: spdy(Role::Client),
+            windows: true,
+            lanes: true,
             stream_receive: 4 << 20,
             session_receive: 16 << 20,
             stream_send: 64 << 10,
@@ -116,6 +127,37 @@ impl Default for Config {
             drain: Duration::from_secs(5),
         }
     }
+}
+
+/// Header by which a client offers flow control on its first stream; real servers ignore it
+/// (PROTOCOL.md 3.1).
+const FLOW_CONTROL: &str = "flow-control";
+/// What a stream may hold unread at a peer that counts windows (B14).
+const STREAM_WINDOW: u32 = 1 << 20;
+/// The same for a session.
+const SESSION_WINDOW: u32 = 16 << 20;
+
+fn spdy(role: Role) -> spdy::Config {
+    let mut config = spdy::Config::kubernetes(role);
+    config.stream_window = STREAM_WINDOW;
+    config.session_window = SESSION_WINDOW;
+    config.limits.stream_receive = 4 << 20;
+    config
+}
+
+/// How much a session carries, for those who choose among several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Load {
+    /// Lanes of the peer that no stream is in, of 5 (PROTOCOL.md 1.7); all where streams cannot block
+    /// each other.
+    pub free_lanes: usize,
+    /// Lanes that a pod blocks by reading nothing.
+    pub blocked_lanes: usize,
+    /// Bytes received that nobody has read yet.
+    pub unread: usize,
+    /// Payload so far, in both directions.
+    pub moved: u64,
 }
 
 /// Handle to a session; clones share it. When the last one is dropped the session closes as with
@@ -176,6 +218,9 @@ fn start<T>(
     role: Role,
 ) -> Result<(Session, Driver<T>), ConfigError> {
     config.spdy.role = role;
+    if config.windows {
+        config.spdy.flow_control = FlowControl::Detect;
+    }
     if role == Role::Server {
         config.spdy.ping_interval = None;
     }
@@ -208,14 +253,62 @@ impl Session {
         if let Some(reason) = self.reason() {
             return Err(reason);
         }
-        let cell = Arc::new(StreamCell::default());
-        cell.lock().open = Some(headers);
+        let (cell, stream) = self.stream(headers, Lane::Any);
         self.inner.shared.enqueue(&cell);
         // It may have ended between the two: then nobody will look at the request.
         if let Some(reason) = self.reason() {
             return Err(reason);
         }
-        Ok(Stream::new(cell, Arc::clone(&self.inner.shared)))
+        Ok(stream)
+    }
+
+    /// Opens the two streams of a forwarded connection, the error stream first and half-closed at once,
+    /// in a lane that they share with as few others as possible. As [`Session::open`] else.
+    ///
+    /// # Errors
+    /// The session is over.
+    pub fn open_pair(
+        &self,
+        error: HeaderBlock,
+        data: HeaderBlock,
+    ) -> Result<(Stream, Stream), CloseReason> {
+        if let Some(reason) = self.reason() {
+            return Err(reason);
+        }
+        let (error_cell, error) = self.stream(error, Lane::New);
+        error_cell.lock().fin = true;
+        let (data_cell, data) = self.stream(data, Lane::Of(Arc::clone(&error_cell)));
+        self.inner.shared.enqueue(&error_cell);
+        self.inner.shared.enqueue(&data_cell);
+        if let Some(reason) = self.reason() {
+            return Err(reason);
+        }
+        Ok((error, data))
+    }
+
+    fn stream(&self, headers: HeaderBlock, lane: Lane) -> (Arc<StreamCell>, Stream) {
+        let cell = Arc::new(StreamCell::default());
+        cell.lock().open = Some(Open { headers, lane });
+        let stream = Stream::new(Arc::clone(&cell), Arc::clone(&self.inner.shared));
+        (cell, stream)
+    }
+
+    /// Whether the peer has agreed to flow control, so that streams cannot hold each other up.
+    #[must_use]
+    pub fn has_windows(&self) -> bool {
+        self.inner.shared.windows.load(Ordering::Relaxed)
+    }
+
+    /// How much it carries now.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        let shared = &self.inner.shared;
+        Load {
+            free_lanes: shared.free_lanes.load(Ordering::Relaxed),
+            blocked_lanes: shared.blocked_lanes.load(Ordering::Relaxed),
+            unread: shared.received_bytes.load(Ordering::Relaxed),
+            moved: shared.moved.load(Ordering::Relaxed),
+        }
     }
 
     /// The next stream that the peer opened; `None` when the session is over.

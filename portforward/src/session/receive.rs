@@ -81,7 +81,7 @@ impl<T> Driver<T> {
             return;
         };
         self.conn.reset(id, RstStatus::FLOW_CONTROL_ERROR);
-        self.streams.remove(&id);
+        self.remove(id);
         self.unread.remove(&id);
         let mut state = cell.lock();
         let waiting = std::mem::take(&mut state.received_bytes);

@@ -1,12 +1,13 @@
 //! What handles and driver share: per stream two queues and three wakers, per session the list of
 //! streams that want the driver's attention.
 
+use super::lanes::LANES;
 use super::stream::StreamFailure;
 use bytes::Bytes;
 use spdy::{HeaderBlock, RstStatus, StreamId};
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
@@ -69,6 +70,8 @@ pub(super) struct StreamState {
     /// Nothing can be sent any more, though the peer's end was no failure.
     pub(super) write_over: Option<StreamFailure>,
     pub(super) reader: Option<Waker>,
+    /// Payload that was read, or will not be, and is not credited to the peer yet.
+    pub(super) consumed: usize,
     /// Something was read since the driver last looked for stalled streams.
     pub(super) progressed: bool,
     /// Nobody will read: the driver discards.
@@ -81,14 +84,14 @@ pub(super) struct StreamState {
     pub(super) sending_bytes: usize,
     /// FIN follows the last of `sending`.
     pub(super) fin: bool,
-    /// Bytes have been handed to the protocol.
-    pub(super) sent: bool,
+    /// Bytes handed to the protocol.
+    pub(super) sent: u64,
     /// The driver has handed FIN to the protocol.
     pub(super) fin_sent: bool,
     pub(super) writer: Option<Waker>,
 
     // Requests to the driver.
-    pub(super) open: Option<HeaderBlock>,
+    pub(super) open: Option<Open>,
     pub(super) reply: bool,
     pub(super) reset: Option<RstStatus>,
     /// In the session's list already.
@@ -143,6 +146,24 @@ impl StreamState {
     }
 }
 
+/// A stream to be opened.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) headers: HeaderBlock,
+    pub(super) lane: Lane,
+}
+
+/// Where a stream goes at a peer that works on streams by the remainder of their ids.
+#[derive(Debug)]
+pub(super) enum Lane {
+    /// Nobody cares.
+    Any,
+    /// The one with the fewest.
+    New,
+    /// Where another one is.
+    Of(Arc<StreamCell>),
+}
+
 /// Everyone who can wait for a stream.
 pub(super) type Wakers = [Option<Waker>; 4];
 
@@ -178,6 +199,13 @@ pub(super) struct Shared {
     pub(super) sending_bytes: AtomicUsize,
     /// The driver waits for `received_bytes` to fall.
     pub(super) paused: AtomicBool,
+    /// The peer waits for credit: what is read is reported to the driver.
+    pub(super) windows: AtomicBool,
+    /// Payload that crossed, in both directions.
+    pub(super) moved: AtomicU64,
+    /// Lanes without a stream, and lanes that are blocked.
+    pub(super) free_lanes: AtomicUsize,
+    pub(super) blocked_lanes: AtomicUsize,
     pub(super) stream_send: usize,
     pub(super) session_send: usize,
 }
@@ -189,6 +217,10 @@ impl Shared {
             received_bytes: AtomicUsize::new(0),
             sending_bytes: AtomicUsize::new(0),
             paused: AtomicBool::new(false),
+            windows: AtomicBool::new(false),
+            moved: AtomicU64::new(0),
+            free_lanes: AtomicUsize::new(LANES),
+            blocked_lanes: AtomicUsize::new(0),
             stream_send,
             session_send,
         }
@@ -247,6 +279,12 @@ impl Shared {
             attention.driver = Some(waker.clone());
         }
         attention.close
+    }
+
+    /// Payload crossed.
+    pub(super) fn count_moved(&self, n: usize) {
+        let n = u64::try_from(n).unwrap_or(u64::MAX);
+        self.moved.fetch_add(n, Ordering::Relaxed);
     }
 
     pub(super) fn uncharge_received(&self, n: usize) {

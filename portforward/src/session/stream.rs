@@ -1,7 +1,7 @@
 //! The handle to one stream.
 
 use super::CloseReason;
-use super::shared::{CHUNK_OVERHEAD, End, Request, Shared, StreamCell};
+use super::shared::{CHUNK_OVERHEAD, End, Request, Shared, StreamCell, StreamState};
 use bytes::Bytes;
 use spdy::RstStatus;
 use std::future::poll_fn;
@@ -11,6 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// What is read is reported to the driver in pieces of this many bytes, while more is waiting.
+const CREDIT: usize = 16 << 10;
 
 /// Why a stream ended other than by FIN.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,7 +69,7 @@ pub fn stream_failure(error: &io::Error) -> Option<&StreamFailure> {
 /// the other direction open. Dropping a stream of which not both directions have ended resets it.
 #[derive(Debug)]
 pub struct Stream {
-    cell: Arc<StreamCell>,
+    pub(super) cell: Arc<StreamCell>,
     shared: Arc<Shared>,
 }
 
@@ -177,7 +180,7 @@ impl Stream {
             state.received_bytes = state.received_bytes.saturating_sub(charge);
             state.progressed = true;
             self.shared.uncharge_received(charge);
-            state.pausing
+            consume(&mut state, &self.shared, len) || state.pausing
         };
         if attend {
             self.shared.enqueue(&self.cell);
@@ -240,6 +243,8 @@ impl Drop for Stream {
             // What was not read no longer counts: the rest of the session goes on.
             let charge = std::mem::take(&mut state.received_bytes);
             let chunks = std::mem::take(&mut state.received);
+            let unread: usize = chunks.iter().map(Bytes::len).sum();
+            state.consumed = state.consumed.saturating_add(unread);
             if !(state.fin && state.end.is_some()) && state.reset.is_none() {
                 state.reset = Some(RstStatus::CANCEL);
             }
@@ -249,6 +254,15 @@ impl Drop for Stream {
         drop(discarded);
         self.shared.enqueue(&self.cell);
     }
+}
+
+/// Payload was read. Whether the driver should hear of it: as soon as it is worth credit, or all.
+fn consume(state: &mut StreamState, shared: &Shared, n: usize) -> bool {
+    if !shared.windows.load(Ordering::Relaxed) {
+        return false;
+    }
+    state.consumed = state.consumed.saturating_add(n);
+    state.consumed >= CREDIT || state.received.is_empty()
 }
 
 fn set(slot: &mut Option<Waker>, cx: &Context<'_>) {
@@ -280,6 +294,10 @@ impl AsyncRead for Stream {
             state.received_bytes = state.received_bytes.saturating_sub(charge);
             self.shared.uncharge_received(charge);
             state.received.push_front(chunk);
+            if consume(&mut state, &self.shared, n) {
+                drop(state);
+                self.shared.enqueue(&self.cell);
+            }
         }
         Poll::Ready(Ok(()))
     }

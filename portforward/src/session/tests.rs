@@ -2,6 +2,8 @@
 
 #![allow(clippy::arithmetic_side_effects, clippy::mem_forget, reason = "a test")]
 
+mod windows;
+
 use super::*;
 use bytes::{Buf, Bytes};
 use spdy::{Encoder, Frame, HeaderEncoding, Limits};

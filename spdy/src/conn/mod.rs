@@ -46,7 +46,7 @@ use watch::Watch;
 /// Bytes that one call of [`Connection::recv`] may inflate before it lets others work.
 const INFLATE_PER_CALL: u64 = 256 << 10;
 /// PINGs of ours that may wait for their answers.
-const PINGS: usize = 16;
+const PINGS: usize = 64;
 
 #[derive(Debug)]
 #[expect(
@@ -369,6 +369,20 @@ impl Connection {
     /// Sends a PING and returns its id; [`Event::Pong`] tells of the answer. `None`, and nothing
     /// is sent, after GOAWAY or while many wait.
     pub fn ping(&mut self, now: Instant) -> Option<u32> {
+        let id = self.next_ping(now)?;
+        self.control(&Frame::Ping(Ping { id }), Cause::Ours);
+        Some(id)
+    }
+
+    /// As [`Connection::ping`], but it leaves behind the DATA that is framed, and the answer of a peer
+    /// that works in order tells that this much has been dealt with.
+    pub fn ping_behind_data(&mut self, now: Instant) -> Option<u32> {
+        let id = self.next_ping(now)?;
+        self.push_last(&Frame::Ping(Ping { id }));
+        Some(id)
+    }
+
+    fn next_ping(&mut self, now: Instant) -> Option<u32> {
         if self.pinged.len() >= PINGS || self.goaway_sent || self.failed.is_some() {
             return None;
         }
@@ -379,7 +393,6 @@ impl Connection {
             Some(next) if next <= StreamId::MAX => next,
             _ => self.config.first_ping_id(),
         };
-        self.control(&Frame::Ping(Ping { id }), Cause::Ours);
         Some(id)
     }
 

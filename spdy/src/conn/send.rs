@@ -38,10 +38,9 @@ impl Connection {
         let mut n = data.len().min(self.config.data_payload);
         let priority = stream.priority;
         // The usual case: nobody waits, and the transport keeps up.
-        let credit = stream.send_window.available();
-        let credit = credit.min(self.send_window.available());
+        let (own, session) = (stream.send_window, self.send_window);
         let usual = self.outgoing.data_len() < self.config.write_ahead
-            && (!self.flow.is_active() || n <= credit);
+            && (!self.flow.is_active() || n <= own.available().min(session.available()));
         // A FIN alone needs no credit, so it does not wait behind those that do. What is dropped
         // waits for nothing.
         let direct = if self.queues.is_empty() {
@@ -163,7 +162,9 @@ impl Connection {
                         self.forget_if_done(id);
                     }
                 }
-                Some(Next::Reset(status)) => self.push_last(RstStream { id, status }),
+                Some(Next::Reset(status)) => {
+                    self.push_last(&Frame::RstStream(RstStream { id, status }));
+                }
                 None => blocked = true,
             }
             if blocked || !self.queues.may_go_on(id) {
@@ -199,17 +200,14 @@ impl Connection {
         if self.outgoing.has_left(stream.last_data) {
             self.control(&Frame::RstStream(reset), cause);
         } else {
-            self.push_last(reset);
+            self.push_last(&Frame::RstStream(reset));
         }
     }
 
-    fn push_last(&mut self, reset: RstStream) {
+    /// Queues a short control frame behind the DATA that is framed.
+    pub(super) fn push_last(&mut self, frame: &Frame) {
         let mut bytes = BytesMut::with_capacity(16);
-        if self
-            .encoder
-            .encode(&Frame::RstStream(reset), &mut bytes)
-            .is_ok()
-        {
+        if self.encoder.encode(frame, &mut bytes).is_ok() {
             self.outgoing.push_last(&bytes);
             self.timers.sent();
         }

@@ -2,7 +2,7 @@
 
 use super::{Connection, Stream};
 use crate::codec::Opening;
-use crate::config::Dialect;
+use crate::config::{Dialect, Role};
 use crate::error::{ConnectionErrorKind, OpenError, StreamError};
 use crate::event::Event;
 use crate::flow::{ReceiveWindow, SendWindow};
@@ -71,6 +71,24 @@ impl Connection {
         self.streams.insert(id, stream);
         self.forget_if_done(id);
         Ok(id)
+    }
+
+    /// The id of the next stream of ours; `None` when they are used up.
+    #[must_use]
+    pub fn next_id(&self) -> Option<StreamId> {
+        StreamId::new(self.next_id)
+    }
+
+    /// Leaves out the ids of ours below `id`, which peers take (PROTOCOL.md 1.5): some treat streams
+    /// alike whose ids have the same remainder (1.7). `false`, and nothing changes, if `id` is the other
+    /// side's or has been passed.
+    pub fn skip_to(&mut self, id: StreamId) -> bool {
+        let ours = id.is_client() == (self.config.role == Role::Client);
+        let ahead = ours && id.get() >= self.next_id;
+        if ahead {
+            self.next_id = id.get();
+        }
+        ahead
     }
 
     pub(super) fn stream(

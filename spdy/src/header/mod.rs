@@ -22,20 +22,16 @@ pub const DICTIONARY: &[u8; 1423] = include_bytes!("dictionary.bin");
 /// Held as the bytes of its uncompressed form, checked once: one allocation a block.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct HeaderBlock {
-    /// The uncompressed form; empty instead of a count of 0.
+    /// The uncompressed form; empty instead of a count of 0. Alone, so that a block is moved in
+    /// words that were written as they are read.
     raw: Vec<u8>,
-    /// A field was pushed that no 32-bit length can say.
-    too_long: bool,
 }
 
 impl HeaderBlock {
     /// An empty block.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            raw: Vec::new(),
-            too_long: false,
-        }
+        Self { raw: Vec::new() }
     }
 
     /// Appends a pair. The name is lower-cased (ASCII), since an upper-case letter ends the
@@ -50,19 +46,23 @@ impl HeaderBlock {
         let (Ok(count), Ok(name_len), Ok(value_len)) =
             (count, u32::try_from(name.len()), u32::try_from(value.len()))
         else {
-            self.too_long = true;
+            self.set_count(TOO_LONG);
             return;
         };
+        self.set_count(count);
+        self.raw.extend_from_slice(&name_len.to_be_bytes());
+        self.raw.extend(name.iter().map(u8::to_ascii_lowercase));
+        self.raw.extend_from_slice(&value_len.to_be_bytes());
+        self.raw.extend_from_slice(value);
+    }
+
+    fn set_count(&mut self, count: u32) {
         if self.raw.is_empty() {
             self.raw.extend_from_slice(&[0; COUNT]);
         }
         if let Some(first) = self.raw.first_chunk_mut() {
             *first = count.to_be_bytes();
         }
-        self.raw.extend_from_slice(&name_len.to_be_bytes());
-        self.raw.extend(name.iter().map(u8::to_ascii_lowercase));
-        self.raw.extend_from_slice(&value_len.to_be_bytes());
-        self.raw.extend_from_slice(value);
     }
 
     /// The first value of `name`, which must be lower-case.
@@ -81,13 +81,7 @@ impl HeaderBlock {
 
     /// Names and values as they are on the wire.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let mut rest = self.raw.get(COUNT..).unwrap_or_default();
-        std::iter::from_fn(move || {
-            let (name, after) = split_field(rest)?;
-            let (value, after) = split_field(after)?;
-            rest = after;
-            Some((name, value))
-        })
+        pairs(&self.raw)
     }
 
     /// Number of pairs.
@@ -119,67 +113,87 @@ impl HeaderBlock {
     }
 
     /// Whether every field fits its 32-bit length.
-    pub(crate) const fn is_encodable(&self) -> bool {
-        !self.too_long
+    pub(crate) fn is_encodable(&self) -> bool {
+        self.raw.first_chunk() != Some(&TOO_LONG.to_be_bytes())
     }
 
     /// Checks the uncompressed form and keeps it. Names stay as they came, order too. `syn`: it
     /// opens a stream, where `host` is forbidden too. Source of the rules: PROTOCOL.md 1.3;
     /// what the draft forbids beyond them is an error in [`Dialect::Spdy31`].
+    #[inline]
     pub(crate) fn parse(
         raw: Vec<u8>,
         syn: bool,
         dialect: Dialect,
         limits: &Limits,
     ) -> Result<Self, DecodeErrorKind> {
-        let truncated = DecodeErrorKind::HeaderTruncated;
-        let (count, mut rest) = raw.split_first_chunk::<COUNT>().ok_or(truncated)?;
-        let (count, limit) = (u32::from_be_bytes(*count), limits.header_pairs);
-        if usize::try_from(count).map_or(true, |n| n > limit) {
-            return Err(DecodeErrorKind::HeaderPairs { count, limit });
-        }
-        for _ in 0..count {
-            let name = take_field(&mut rest, "name", limits.header_name)?;
-            take_field(&mut rest, "value", limits.header_value)?;
-            check_name(name, syn)?;
-        }
-        if !rest.is_empty() {
-            return Err(DecodeErrorKind::HeaderSurplus(rest.len()));
-        }
-        let block = Self {
-            raw: if count == 0 { Vec::new() } else { raw },
-            too_long: false,
-        };
+        let count = check(&raw, syn, limits)?;
         if dialect == Dialect::Spdy31 {
-            block.check_strict()?;
+            check_strict(&raw)?;
         }
-        Ok(block)
-    }
-
-    /// What the draft forbids and real peers take: empty names, repeated names, empty values
-    /// among several (§2.6.10).
-    fn check_strict(&self) -> Result<(), DecodeErrorKind> {
-        for (at, (name, value)) in self.iter().enumerate() {
-            if name.is_empty() {
-                return Err(DecodeErrorKind::HeaderEmptyName);
-            }
-            if self.iter().take(at).any(|(earlier, _)| earlier == name) {
-                return Err(DecodeErrorKind::HeaderRepeated);
-            }
-            let joined = value.contains(&0);
-            if joined && value.split(|b| *b == 0).any(<[u8]>::is_empty) {
-                return Err(DecodeErrorKind::HeaderEmptyValue);
-            }
+        if count == 0 {
+            return Ok(Self::new());
         }
-        Ok(())
+        Ok(Self { raw })
     }
 }
 
 /// Bytes of the pair count.
 const COUNT: usize = 4;
+/// The count of a block onto which a field was pushed that no 32-bit length can say. So many pairs
+/// would take 32 GiB.
+const TOO_LONG: u32 = u32::MAX;
 
 fn length(bytes: [u8; COUNT]) -> usize {
     usize::try_from(u32::from_be_bytes(bytes)).unwrap_or(usize::MAX)
+}
+
+/// What the draft forbids and real peers take: empty names, repeated names, empty values
+/// among several (§2.6.10).
+fn check_strict(raw: &[u8]) -> Result<(), DecodeErrorKind> {
+    for (at, (name, value)) in pairs(raw).enumerate() {
+        if name.is_empty() {
+            return Err(DecodeErrorKind::HeaderEmptyName);
+        }
+        if pairs(raw).take(at).any(|(earlier, _)| earlier == name) {
+            return Err(DecodeErrorKind::HeaderRepeated);
+        }
+        let joined = value.contains(&0);
+        if joined && value.split(|b| *b == 0).any(<[u8]>::is_empty) {
+            return Err(DecodeErrorKind::HeaderEmptyValue);
+        }
+    }
+    Ok(())
+}
+
+/// The pairs of an uncompressed form.
+fn pairs(raw: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut rest = raw.get(COUNT..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let (name, after) = split_field(rest)?;
+        let (value, after) = split_field(after)?;
+        rest = after;
+        Some((name, value))
+    })
+}
+
+/// Checks an uncompressed form by the rules of every dialect; returns its count of pairs.
+fn check(raw: &[u8], syn: bool, limits: &Limits) -> Result<u32, DecodeErrorKind> {
+    let truncated = DecodeErrorKind::HeaderTruncated;
+    let (count, mut rest) = raw.split_first_chunk::<COUNT>().ok_or(truncated)?;
+    let (count, limit) = (u32::from_be_bytes(*count), limits.header_pairs);
+    if usize::try_from(count).map_or(true, |n| n > limit) {
+        return Err(DecodeErrorKind::HeaderPairs { count, limit });
+    }
+    for _ in 0..count {
+        let name = take_field(&mut rest, "name", limits.header_name)?;
+        take_field(&mut rest, "value", limits.header_value)?;
+        check_name(name, syn)?;
+    }
+    if !rest.is_empty() {
+        return Err(DecodeErrorKind::HeaderSurplus(rest.len()));
+    }
+    Ok(count)
 }
 
 /// A field and what follows it.
@@ -193,30 +207,33 @@ fn take_field<'a>(
     field: &'static str,
     limit: usize,
 ) -> Result<&'a [u8], DecodeErrorKind> {
-    let truncated = DecodeErrorKind::HeaderTruncated;
-    let (head, rest) = src.split_first_chunk::<COUNT>().ok_or(truncated)?;
-    let length = u32::from_be_bytes(*head);
-    let n = usize::try_from(length).unwrap_or(usize::MAX);
-    if n > limit {
-        return Err(DecodeErrorKind::HeaderField {
-            field,
-            length,
-            limit,
-        });
+    match split_field(src) {
+        Some((taken, rest)) if taken.len() <= limit => {
+            *src = rest;
+            Ok(taken)
+        }
+        _ => Err(bad_field(src, field, limit)),
     }
-    let (taken, rest) = rest
-        .split_at_checked(n)
-        .ok_or(DecodeErrorKind::HeaderTruncated)?;
-    *src = rest;
-    Ok(taken)
+}
+
+/// Why no field of at most `limit` bytes is here: its length is looked at first, then whether so
+/// many bytes follow. Apart, for the way of good blocks to be short.
+#[cold]
+fn bad_field(src: &[u8], field: &'static str, limit: usize) -> DecodeErrorKind {
+    let over = |head: &[u8; COUNT]| length(*head) > limit;
+    match src.first_chunk().filter(|head| over(head)) {
+        Some(head) => DecodeErrorKind::HeaderField {
+            field,
+            length: u32::from_be_bytes(*head),
+            limit,
+        },
+        None => DecodeErrorKind::HeaderTruncated,
+    }
 }
 
 /// Names that end the connection at a real receiver (PROTOCOL.md 1.3).
 fn check_name(name: &[u8], syn: bool) -> Result<(), DecodeErrorKind> {
-    let upper = name
-        .iter()
-        .fold(false, |any, b| any | b.is_ascii_uppercase());
-    if upper {
+    if has_upper(name) {
         return Err(DecodeErrorKind::HeaderUpperCase);
     }
     let forbidden = match name {
@@ -228,6 +245,34 @@ fn check_name(name: &[u8], syn: bool) -> Result<(), DecodeErrorKind> {
         _ => return Ok(()),
     };
     Err(DecodeErrorKind::HeaderForbidden(forbidden))
+}
+
+/// Whether there is an upper-case letter; by words, since most names are too short for the
+/// compiler's vectors.
+fn has_upper(name: &[u8]) -> bool {
+    if let Some(last) = name.last_chunk() {
+        let (mut rest, mut upper) = (name, upper_of(u64::from_le_bytes(*last)));
+        while let Some((word, after)) = rest.split_first_chunk() {
+            upper |= upper_of(u64::from_le_bytes(*word));
+            rest = after;
+        }
+        upper != 0
+    } else if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
+        let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+        upper_of(u64::from(first) << 32 | u64::from(last)) != 0
+    } else {
+        name.iter().any(u8::is_ascii_uppercase)
+    }
+}
+
+/// The highest bit of every byte that is an upper-case letter.
+fn upper_of(word: u64) -> u64 {
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    // No sum reaches the next byte.
+    let low = word & !HIGH;
+    let from_a = low.wrapping_add(const { u64::from_ne_bytes([0x80 - b'A'; 8]) });
+    let behind_z = low.wrapping_add(const { u64::from_ne_bytes([0x7f - b'Z'; 8]) });
+    from_a & !behind_z & !word & HIGH
 }
 
 impl fmt::Debug for HeaderBlock {
@@ -301,6 +346,20 @@ mod tests {
     }
 
     #[test]
+    fn an_upper_case_letter_is_seen_wherever_it_is() {
+        for len in 1..40 {
+            for at in 0..len {
+                for byte in 0..=u8::MAX {
+                    let mut name = vec![b'@'; len];
+                    name[at] = byte;
+                    assert_eq!(has_upper(&name), byte.is_ascii_uppercase(), "{name:?}");
+                }
+            }
+        }
+        assert!(!has_upper(b""));
+    }
+
+    #[test]
     fn malformed_blocks() {
         let parse = |bytes: &'static [u8]| {
             let limits = Limits::default();
@@ -335,7 +394,7 @@ mod tests {
     #[test]
     fn what_no_length_can_say_is_not_encoded() {
         let mut headers: HeaderBlock = [("a", "b")].into_iter().collect();
-        headers.too_long = true;
+        headers.set_count(TOO_LONG);
         let mut wire = BytesMut::new();
         let size = headers.encoded_len();
         assert_eq!(

@@ -43,11 +43,13 @@ impl Inflater {
     ///
     /// # Errors
     /// The block is no deflate data, over a limit, or not a header block. The connection must end.
+    #[inline]
     pub fn block(&mut self, src: &[u8], limits: &Limits) -> Result<HeaderBlock, DecodeErrorKind> {
         self.block_of(src, false, Dialect::Kubernetes, limits)
     }
 
-    /// The same; `syn`: for a SYN_STREAM.
+    /// The same; `syn`: for a SYN_STREAM. Inlined, so that the block is made where it stays.
+    #[inline]
     pub(crate) fn block_of(
         &mut self,
         src: &[u8],
@@ -58,19 +60,25 @@ impl Inflater {
         if self.broken {
             return Err(DecodeErrorKind::Inflate("an earlier block was bad"));
         }
-        let result = self
-            .inflate(src, limits.header_block_inflated)
-            .and_then(|plain| HeaderBlock::parse(plain, syn, dialect, limits));
-        self.broken = result.is_err();
-        result
+        // Unless all goes well.
+        self.broken = true;
+        // Grows with what comes out, never with what is declared, and a step over the limit at most.
+        let mut plain = Vec::with_capacity(src.len().saturating_mul(4).clamp(SMALL, STEP));
+        self.inflate(src, limits.header_block_inflated, &mut plain)?;
+        let block = HeaderBlock::parse(plain, syn, dialect, limits)?;
+        self.broken = false;
+        Ok(block)
     }
 
-    fn inflate(&mut self, mut src: &[u8], limit: usize) -> Result<Vec<u8>, DecodeErrorKind> {
+    fn inflate(
+        &mut self,
+        mut src: &[u8],
+        limit: usize,
+        plain: &mut Vec<u8>,
+    ) -> Result<(), DecodeErrorKind> {
         let zlib = self
             .zlib
             .get_or_insert_with(|| Box::new(Decompress::new(true)));
-        // Grows with what comes out, never with what is declared, and a step over the limit at most.
-        let mut plain = Vec::with_capacity(src.len().saturating_mul(4).clamp(SMALL, STEP));
         loop {
             if plain.len() == plain.capacity() {
                 let room = limit.saturating_add(STEP).saturating_sub(plain.len());
@@ -81,7 +89,7 @@ impl Inflater {
                 zlib.total_in(),
                 plain.len(),
             );
-            let status = zlib.decompress_vec(src, &mut plain, FlushDecompress::Sync);
+            let status = zlib.decompress_vec(src, plain, FlushDecompress::Sync);
             let used =
                 usize::try_from(zlib.total_in().saturating_sub(before_in)).unwrap_or(usize::MAX);
             let made = plain.len().saturating_sub(before_out);
@@ -110,7 +118,7 @@ impl Inflater {
                 Err(_) => return Err(DecodeErrorKind::Inflate("corrupt deflate data")),
             }
         }
-        Ok(plain)
+        Ok(())
     }
 }
 

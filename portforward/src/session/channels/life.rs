@@ -156,7 +156,7 @@ impl<T> ChannelDriver<T> {
             return Ok(next);
         }
         // A peer whose pod does not read cannot answer.
-        let sent = |port: &Port| port.data.lock().sent;
+        let sent = |port: &Port| port.data.lock().sent > 0;
         let silence = if self.ports.iter().any(sent) || !self.channels.outgoing().is_empty() {
             self.config.dead_after_sending
         } else {
