@@ -69,7 +69,7 @@ fn run(mut dice: Dice, log: bool) -> Report {
             .iter()
             .map(|link| 2 * link.connections.len())
             .sum();
-        let received = plan.config.session_receive + (1 << 20);
+        let received = plan.config.session_receive + (64 << 10) / 9 * 257;
         let sending = plan.config.session_send + streams * (64 << 10);
         let trace = Trace::new(log, [received, sending]);
         world::run(plan, dice, &trace).await;

@@ -134,7 +134,12 @@ impl Plan {
     pub(super) fn draw(dice: &mut Dice) -> Self {
         let mut config = Config::default();
         // Small, so that budgets are reached with few bytes.
-        if dice.chance(80) {
+        config.windows = dice.chance(60);
+        if config.windows {
+            // A window for each stream: one that is not read takes nothing from the others.
+            config.spdy.stream_window = dice.pick(&[64 << 10, 16 << 10, 4 << 10]);
+            config.stream_send = dice.pick(&[64 << 10, 16 << 10, 4 << 10]);
+        } else if dice.chance(80) {
             config.stream_receive = dice.pick(&[64 << 10, 16 << 10, 4 << 10]);
             config.session_receive = config.stream_receive * dice.pick(&[4, 2, 1]);
             config.stream_send = dice.pick(&[16 << 10, 4 << 10, 1 << 10]);
@@ -198,7 +203,8 @@ impl LinkPlan {
     pub(super) fn is_slow(&self) -> bool {
         let slow = |rule: &Rule| {
             let narrow = rule.capacity < 16 << 10 || (1..200).contains(&rule.piece);
-            rule.rate > 0 || rule.stall.is_some() || narrow
+            let a_second = rule.capacity as u128 * 1000 / (2 * rule.delay.as_millis() + 1);
+            rule.rate > 0 || a_second < 1_000_000 || rule.stall.is_some() || narrow
         };
         self.hops.iter().flatten().any(slow)
     }

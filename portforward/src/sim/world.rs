@@ -7,7 +7,7 @@ use super::peers::Connection;
 use super::plan::{Fault, LinkPlan, Plan, Pod, Role, Speaks};
 use super::trace::Trace;
 use super::wire::Tap;
-use crate::client::{Forwarder, carry};
+use crate::client::{ForwardError, Forwarder, carry};
 use crate::gateway::relay;
 use crate::node::{Agreed, Dial, PodRef, Protocol, serve_config};
 use crate::observe::{Place, Watch};
@@ -357,6 +357,15 @@ impl Link {
         }
     }
 
+    /// A session that ended early keeps what it had to send, until its handles are gone.
+    fn is_lost(&self) -> bool {
+        let lost = |outcome: &Arc<Mutex<Option<Outcome>>>| {
+            let outcome = outcome.lock().unwrap();
+            matches!(&*outcome, Some(Err(ForwardError::SessionLost(_))))
+        };
+        self.outcomes.iter().any(lost)
+    }
+
     fn check(&self) {
         let crashed = self.crashed.lock().unwrap();
         for (connection, outcome) in self.connections.iter().zip(&self.outcomes) {
@@ -373,6 +382,7 @@ impl Link {
                 record: &record,
                 outcome: outcome.as_ref(),
                 budget: self.config.stream_receive,
+                windows: self.config.windows && !self.plan.speaks.is_channels(),
             };
             case.check(&self.trace);
         }
@@ -397,7 +407,7 @@ pub(super) async fn run(plan: Plan, mut dice: Dice, trace: &Trace) {
         // Last words of error streams take 5 s at most, and pods that hear nothing a minute.
         sleep(Duration::from_secs(90)).await;
         let held = gauge::peak();
-        if held != (0, 0) {
+        if held != (0, 0) && !all.iter().any(Link::is_lost) {
             trace.wrong(format!("I8: sessions at rest hold {held:?} bytes"));
         }
     }
