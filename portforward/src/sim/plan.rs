@@ -137,7 +137,7 @@ impl Plan {
         config.windows = dice.chance(60);
         if config.windows {
             // A window for each stream: one that is not read takes nothing from the others.
-            config.spdy.stream_window = dice.pick(&[64 << 10, 16 << 10, 4 << 10]);
+            config.spdy.stream_window = dice.pick(&[64 << 10, 100_000, 1 << 20]);
             config.stream_send = dice.pick(&[64 << 10, 16 << 10, 4 << 10]);
         } else if dice.chance(80) {
             config.stream_receive = dice.pick(&[64 << 10, 16 << 10, 4 << 10]);
