@@ -342,6 +342,8 @@ fn openings_in_range() {
             "{opening:?}"
         );
     }
+    let sent = Peer::new().sent(&mut conn);
+    assert!(matches!(&sent[..], [Frame::SynStream(syn)] if syn.associated == 0x7fff_ffff));
 }
 
 /// A client's even id is tolerated; a server's own stream steps around it.

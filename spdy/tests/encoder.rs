@@ -171,3 +171,23 @@ fn an_error_keeps_the_context() {
         }
     }
 }
+
+/// The limit on the decompressed block, to the byte.
+#[test]
+fn a_block_of_just_the_size_is_written() {
+    let headers = block(1, 4, 987);
+    let size = headers.encoded_len();
+    for (limit, fits) in [(size, true), (size - 1, false)] {
+        let mut limits = Limits::default();
+        limits.header_block_inflated = limit;
+        let mut encoder = Encoder::new(HeaderEncoding::Stored, &limits);
+        let reply = Frame::SynReply(SynReply {
+            id: id(1),
+            fin: false,
+            headers: headers.clone(),
+        });
+        let result = encoder.encode(&reply, &mut BytesMut::new());
+        let too_large = EncodeError::HeaderBlockTooLarge { size, limit };
+        assert_eq!(result, if fits { Ok(()) } else { Err(too_large) });
+    }
+}

@@ -5,6 +5,7 @@
 //! `PF_ISOLATION_CLIENTS=all` measures the others too. `-- --nocapture --test-threads 1` shows the table.
 
 use std::{
+    collections::VecDeque,
     io::{ErrorKind, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     path::PathBuf,
@@ -271,14 +272,17 @@ fn resets_by_the_pod_harm_nobody() -> anyhow::Result<()> {
         let over = Arc::new(AtomicBool::new(false));
         let (stop, reset) = (Arc::clone(&over), forward.reset);
         let resets = thread::spawn(move || {
-            let mut count = 0;
+            let (mut count, mut open) = (0, VecDeque::new());
             while !stop.load(Ordering::Relaxed) {
-                // How it ends, and whether the client still listens, is not what is asked here.
-                if let Ok(mut stream) = connect(reset) {
-                    drop(stream.set_read_timeout(Some(Duration::from_millis(100))));
+                // Whether the client still listens is not what is asked here.
+                open.extend(connect(reset));
+                if open.len() > 100
+                    && let Some(mut stream) = open.pop_front()
+                {
+                    drop(stream.set_read_timeout(Some(Duration::from_millis(1))));
                     count += u32::from(stream.read(&mut [0; 1]).is_err());
                 }
-                thread::sleep(Duration::from_millis(7));
+                thread::sleep(Duration::from_millis(9));
             }
             count
         });

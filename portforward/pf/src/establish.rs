@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 
 /// How long a stream that nobody reads may hold up those that share its session. Short enough that they
 /// do not notice; on a session of its own it may wait for ever.
-const STALL: Duration = Duration::from_millis(500);
+const STALL: Duration = Duration::from_millis(700);
 
 /// How connections get to the pod.
 pub(crate) enum Established {

@@ -21,6 +21,8 @@ use tokio::time::{Instant, sleep, timeout};
 const BULK: u64 = 1 << 20;
 /// Bytes nobody has read from which a session is likely to stop.
 const UNREAD: usize = 256 << 10;
+/// Connections that a session takes: a server admits 1,024 (B6).
+const FULL: usize = 1_000;
 /// Time over which bulk is measured.
 const SAMPLE: Duration = Duration::from_millis(200);
 /// A session nobody uses is kept for this long.
@@ -52,8 +54,12 @@ impl Member {
     fn is_clear(&mut self, now: Instant) -> bool {
         let load = self.session().load();
         self.measure(now, load);
-        self.connections == 0 && load.blocked_lanes == 0
-            || !self.bulk && load.unread < UNREAD && load.blocked_lanes == 0
+        let quiet = self.connections == 0 || !self.bulk && load.unread < UNREAD;
+        quiet && load.blocked_lanes == 0 && !self.is_full()
+    }
+
+    fn is_full(&self) -> bool {
+        self.connections >= FULL
     }
 
     fn measure(&mut self, now: Instant, load: Load) {
@@ -276,7 +282,7 @@ impl Pool {
         let choice = match self.inner.policy {
             Isolate::Never => least(&mut state.members, now).map_or(Choice::Wait, Choice::Take),
             Isolate::Auto => match least(&mut state.members, now) {
-                Some(at) if !dial && state.dialling == 0 => Choice::Take(at),
+                Some(at) if !dial && state.dialling == 0 && !full(&state, at) => Choice::Take(at),
                 Some(at) => match state.members.get_mut(at).map(|m| m.is_clear(now)) {
                     Some(true) => Choice::Take(at),
                     _ => Choice::Wait,
@@ -303,7 +309,11 @@ impl Pool {
         // One spare at least, unless streams cannot hold each other up.
         let free = |m: &Member| m.connections == 0;
         let spare = state.members.iter().filter(|m| free(m)).count();
-        let windows = state.members.iter().any(|m| m.session().has_windows());
+        // Then one session does for as many as it takes.
+        let windows = state
+            .members
+            .iter()
+            .any(|m| m.session().has_windows() && !m.is_full());
         let wanted = match self.inner.policy {
             Isolate::Never => false,
             Isolate::Auto => !windows && spare == 0 && state.dialling == 0,
@@ -388,10 +398,14 @@ impl Pool {
     }
 }
 
+fn full(state: &State, at: usize) -> bool {
+    state.members.get(at).is_some_and(Member::is_full)
+}
+
 /// The session with the least to wait for: clear ones first, then those with fewest connections.
 fn least(members: &mut [Member], now: Instant) -> Option<usize> {
     let members = members.iter_mut().enumerate();
-    let ordered = members.map(|(at, m)| ((!m.is_clear(now), m.connections), at));
+    let ordered = members.map(|(at, m)| ((m.is_full(), !m.is_clear(now), m.connections), at));
     ordered.min().map(|(_, at)| at)
 }
 

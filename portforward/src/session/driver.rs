@@ -60,6 +60,8 @@ pub struct Driver<T> {
     pub(super) offered: bool,
     /// While reading is paused: when to look for the stream to blame.
     pub(super) blame_at: Option<Instant>,
+    /// Looks at who is to blame since reading paused.
+    pub(super) looks: u32,
     timer: Pin<Box<Sleep>>,
     /// Streams whose unread bytes are over their budget.
     pub(super) pausing: usize,
@@ -110,6 +112,7 @@ impl<T> Driver<T> {
             io,
             input: early,
             blame_at: None,
+            looks: 0,
             conn,
             config,
             shared,
@@ -286,6 +289,7 @@ impl<T> Driver<T> {
         }
         state.fin_sent |= fin && chunk.is_empty();
         self.shared.count_moved(n);
+        state.asked |= n > 0;
         state.sent = state
             .sent
             .saturating_add(u64::try_from(n).unwrap_or(u64::MAX));

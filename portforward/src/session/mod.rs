@@ -92,8 +92,10 @@ pub struct Config {
     /// without flow control (PROTOCOL.md 1.7): it asks by PINGs how far the peer has come and
     /// sends no more than the peer's queue holds.
     pub lanes: bool,
-    /// How long a stream of which nothing is read may pause the others before it is reset. One
-    /// that is read, however slowly, is not, nor one that has the connection to itself (B14).
+    /// How long a stream of which nothing is read may pause the others before it is reset: this long
+    /// where one of them has sent something and waits for the answer, else four times as long. One that is
+    /// read, however slowly, is not reset, nor one beside which there is none, or only such as this side
+    /// has ended (B14).
     pub stall: Duration,
     /// A client's session is over after this time without a byte of the peer, which is pinged
     /// (B27).

@@ -6,13 +6,13 @@
 use super::driver::Driver;
 use super::shared::{End, StreamCell};
 use super::stream::StreamFailure;
-use spdy::{RstStatus, StreamId};
+use spdy::{Role, RstStatus, StreamId};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 
-/// Streams that one forwarded connection has: with no more than these there is nobody to hold up.
-const PAIR: usize = 2;
+/// A stalled stream that holds up nobody who waits for an answer has this many times as long.
+const PATIENCE: u32 = 4;
 
 impl<T> Driver<T> {
     /// Whether the receive budgets let more be read.
@@ -30,7 +30,11 @@ impl<T> Driver<T> {
         let over = full || self.pausing > 0;
         if !over {
             self.blame_at = None;
+            self.looks = 0;
         } else if self.blame_at.is_none() {
+            for cell in self.streams.values() {
+                cell.lock().asked = false;
+            }
             self.watch_progress();
         }
         !over
@@ -44,13 +48,26 @@ impl<T> Driver<T> {
         self.blame_at = Instant::now().checked_add(self.config.stall);
     }
 
-    /// The stream to blame: of those that nobody reads and that caused the pause, the one with the
-    /// most unread bytes, if there are others that it holds up. Alone on its connection a stream
-    /// may wait for ever.
-    fn most_stalled(&self) -> Option<(StreamId, Arc<StreamCell>)> {
-        if self.streams.len().saturating_add(self.unread.len()) <= PAIR {
-            return None;
+    /// Whether a pause because of `id` holds up others, and whether one of them waits for an answer.
+    /// Streams on which this side has sent FIN do not count: a real server ends them within a second, and
+    /// all that is missing of most is their end. A client's error stream is such; a server's is the
+    /// second of its pair.
+    fn holds_up(&self, id: StreamId) -> (bool, bool) {
+        let (mut others, mut asked) = (0usize, false);
+        for (other, cell) in &self.streams {
+            let state = cell.lock();
+            if *other != id && !state.fin_sent {
+                others = others.saturating_add(1);
+                asked |= state.asked;
+            }
         }
+        let partner = usize::from(self.config.spdy.role == Role::Server);
+        (others > partner, asked && others > partner)
+    }
+
+    /// The stream to blame: of those that nobody reads and that caused the pause, the one with the
+    /// most unread bytes.
+    fn most_stalled(&self) -> Option<(StreamId, Arc<StreamCell>)> {
         let all = || self.streams.iter().chain(&self.unread);
         let holders = all()
             .filter(|(_, cell)| cell.lock().received_bytes > 0)
@@ -80,6 +97,13 @@ impl<T> Driver<T> {
         let Some((id, cell)) = self.most_stalled() else {
             return;
         };
+        // Alone on its connection a stream may wait for ever.
+        self.looks = self.looks.saturating_add(1);
+        match self.holds_up(id) {
+            (_, true) => {}
+            (true, false) if self.looks >= PATIENCE => {}
+            _ => return,
+        }
         self.conn.reset(id, RstStatus::FLOW_CONTROL_ERROR);
         self.remove(id);
         self.unread.remove(&id);

@@ -74,6 +74,8 @@ pub(super) struct StreamState {
     pub(super) consumed: usize,
     /// Something was read since the driver last looked for stalled streams.
     pub(super) progressed: bool,
+    /// Something was sent since reading paused: an answer is waited for.
+    pub(super) asked: bool,
     /// Nobody will read: the driver discards.
     pub(super) reader_gone: bool,
     /// The driver stopped reading the connection because of this stream.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::arithmetic_side_effects, clippy::mem_forget, reason = "a test")]
 
+mod stall;
 mod windows;
 
 use super::*;
@@ -426,6 +427,7 @@ async fn a_stream_reset_before_it_left_fails() {
 async fn a_finished_unread_stream_does_not_stop_the_others() {
     let config = Config {
         stream_receive: 64 << 10,
+        stall: Duration::from_millis(500),
         ..Config::default()
     };
     let (client, server) = pair_with(1 << 20, config);
