@@ -48,6 +48,8 @@ pub(crate) struct Relay<S> {
     pub(crate) data: Stream,
     up_open: bool,
     down_open: bool,
+    /// Writing has failed, and told the error: reading may find an end of file behind it.
+    broken: bool,
     buffer: BytesMut,
     /// Read from the socket, waiting for room in the stream.
     pending_up: Bytes,
@@ -70,6 +72,7 @@ impl<S: Socket> Relay<S> {
             data,
             up_open: true,
             down_open: true,
+            broken: false,
             buffer: BytesMut::new(),
             pending_up: Bytes::new(),
             pending_down: VecDeque::new(),
@@ -118,6 +121,10 @@ impl<S: Socket> Relay<S> {
                 self.buffer.reserve(READ);
             }
             match std::task::ready!(pin!(self.socket.read_buf(&mut self.buffer)).poll(cx)) {
+                // A failure must never end in FIN.
+                Ok(0) if self.broken => {
+                    return Poll::Ready(UpEnd::Socket(io::ErrorKind::ConnectionReset.into()));
+                }
                 Ok(0) => {
                     let fin = Pin::new(&mut self.data).poll_shutdown(cx);
                     return Poll::Ready(match std::task::ready!(fin) {
@@ -163,6 +170,7 @@ impl<S: Socket> Relay<S> {
                 return self.stream_end.take().map_or(Poll::Pending, Poll::Ready);
             }
             if let Err(e) = std::task::ready!(self.poll_write_gathered(cx)) {
+                self.broken = true;
                 return Poll::Ready(DownEnd::Socket(e));
             }
         }
@@ -179,6 +187,8 @@ impl<S: Socket> Relay<S> {
         if n == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
+        // Part of a chunk is progress too: a slow reader is not a stalled one.
+        self.data.progressed();
         self.down = self
             .down
             .saturating_add(u64::try_from(n).unwrap_or(u64::MAX));
@@ -194,5 +204,72 @@ impl<S: Socket> Relay<S> {
             self.data.release(whole);
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::{self, Config};
+    use std::future::poll_fn;
+    use tokio::io::{AsyncRead, AsyncWriteExt as _, ReadBuf, duplex};
+
+    /// A connection that its peer reset: the first write tells, and reading finds an end of file
+    /// afterwards, as with a kernel's socket.
+    struct Reset;
+
+    impl AsyncRead for Reset {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Reset {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl Socket for Reset {
+        fn poll_readable(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn set_abrupt(&mut self, _: bool) {}
+
+        async fn abort(self) {}
+    }
+
+    #[tokio::test]
+    async fn behind_a_failed_write_an_end_of_file_is_none() {
+        let (a, b) = duplex(1 << 16);
+        let (client, driver) = session::client(a, BytesMut::new(), Config::default()).unwrap();
+        tokio::spawn(driver);
+        let (server, driver) = session::server(b, BytesMut::new(), Config::default()).unwrap();
+        tokio::spawn(driver);
+        let mut ours = client.open(spdy::HeaderBlock::new()).unwrap();
+        ours.write_all(b"x").await.unwrap();
+        let theirs = server.accept().await.unwrap().accept().unwrap();
+        let mut relay = Relay::new(Reset, theirs);
+        let down = poll_fn(|cx| relay.poll_down(cx)).await;
+        assert!(matches!(down, DownEnd::Socket(_)), "{down:?}");
+        let up = poll_fn(|cx| relay.poll_up(cx)).await;
+        assert!(matches!(up, UpEnd::Socket(_)), "{up:?}");
     }
 }

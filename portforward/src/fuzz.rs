@@ -1,6 +1,10 @@
 //! Bodies of the fuzz targets, also replayed over the corpus by plain tests. Each panics when a
 //! property does not hold.
 
+mod pairing;
+
+pub use pairing::pairing;
+
 use crate::http1::{Fields, HeadLimits, RequestHead, ResponseHead};
 use bytes::BytesMut;
 use std::fmt::Debug;
@@ -83,14 +87,39 @@ fn split_changes_nothing<T: PartialEq + Debug, E: PartialEq + Debug>(
 mod tests {
     use std::path::Path;
 
-    #[test]
-    fn corpus() {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/http1_head");
+    fn corpus(target: &str, least: usize, body: fn(&[u8])) {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
         let mut count = 0;
-        for entry in dir.read_dir().unwrap() {
-            super::http1_head(&std::fs::read(entry.unwrap().path()).unwrap());
+        for entry in dir.join(target).read_dir().unwrap() {
+            body(&std::fs::read(entry.unwrap().path()).unwrap());
             count += 1;
         }
-        assert!(count > 10, "{count} files in the corpus");
+        assert!(count >= least, "{count} files in the corpus");
+    }
+
+    #[test]
+    fn http1_head() {
+        corpus("http1_head", 10, super::http1_head);
+    }
+
+    #[test]
+    fn pairing() {
+        corpus("pairing", 3, super::pairing);
+        // And bytes of no particular kind.
+        let mut state = 1u64;
+        for length in 0..600 {
+            let mut byte = || {
+                state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+                state.to_be_bytes()[0]
+            };
+            let data: Vec<u8> = (0..length).map(|_| byte()).collect();
+            super::pairing(&data);
+        }
+    }
+
+    #[cfg(all(feature = "fuzzing", feature = "gateway", feature = "node"))]
+    #[test]
+    fn sim() {
+        corpus("sim", 3, crate::sim::bytes);
     }
 }

@@ -30,7 +30,7 @@ mod discovery;
 mod forward;
 mod http2;
 mod kinds;
-mod relay;
+pub(crate) mod relay;
 mod request;
 mod rest;
 mod route;

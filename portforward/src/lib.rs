@@ -36,6 +36,9 @@ pub mod record;
 #[cfg(any(feature = "gateway", feature = "node"))]
 pub mod server;
 pub mod session;
+#[cfg(all(feature = "fuzzing", feature = "gateway", feature = "node"))]
+#[doc(hidden)]
+pub mod sim;
 pub mod socket;
 pub mod status;
 pub mod tls;

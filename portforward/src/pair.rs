@@ -217,14 +217,19 @@ impl<S> Pairing<S> {
         first.checked_add(self.timeout)
     }
 
-    /// Streams out of time.
+    /// Streams out of time, the oldest first.
     pub fn expire(&mut self, now: Instant) -> Vec<Lone<S>> {
         let timeout = self.timeout;
         let late = |since: Instant| now.saturating_duration_since(since) >= timeout;
-        self.waiting
+        let mut expired: Vec<_> = self
+            .waiting
             .extract_if(|_, (since, _)| late(*since))
-            .map(|(_, (_, lone))| lone)
-            .collect()
+            .map(|(_, entry)| entry)
+            .collect();
+        expired.sort_by(|(a, lone), (b, other)| {
+            (a, &lone.label.request).cmp(&(b, &other.label.request))
+        });
+        expired.into_iter().map(|(_, lone)| lone).collect()
     }
 
     /// Streams waiting.

@@ -39,6 +39,9 @@ pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send {
     /// loop turns it on first and off at a clean end, so that no early exit looks like one.
     fn set_abrupt(&mut self, on: bool);
 
+    /// Small writes leave at once instead of waiting for more.
+    fn send_at_once(&self) {}
+
     /// Ends the connection so that its peer reads an error, not an end of file (T35), after it
     /// was given up to a second to take what was written (where the kernel can tell: Linux and
     /// Android; elsewhere at once).
@@ -53,6 +56,11 @@ impl Socket for TcpStream {
     fn set_abrupt(&mut self, on: bool) {
         // Fails only on a socket that is broken already.
         drop(socket2::SockRef::from(&*self).set_linger(on.then_some(Duration::ZERO)));
+    }
+
+    fn send_at_once(&self) {
+        // Fails only on a socket that is broken already.
+        drop(self.set_nodelay(true));
     }
 
     async fn abort(self) {

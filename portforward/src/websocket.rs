@@ -6,8 +6,8 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 use wsstream::{Config, ConfigError, ConnectionError, Outgoing, Read, Role, Tunnel};
 
 /// Payload bytes of a message: many small writes become one, and none makes a frame behind which
@@ -99,7 +99,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WsByteStream<T> {
             if let Some(error) = &self.failed {
                 return Poll::Ready(Err(io_error(error.clone())));
             }
-            let event = self.tunnel.poll_read(Instant::now(), &mut self.input);
+            let event = self
+                .tunnel
+                .poll_read(Instant::now().into_std(), &mut self.input);
             // A pong or the answer to Close; a socket that is full takes it later.
             if (self.unflushed || !self.tunnel.outgoing().is_empty())
                 && let Poll::Ready(Ok(())) = self.poll_out(cx)

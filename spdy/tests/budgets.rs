@@ -506,3 +506,24 @@ fn what_has_no_reason_is_charged() {
         }
     }
 }
+
+/// A client asks how far its bytes have come by five PINGs, as often as its bytes go.
+#[test]
+fn pings_behind_payload_are_no_flood() {
+    let mut conn = small("pings", 100, Role::Server);
+    let mut peer = Peer::new();
+    let syn = peer.syn(1);
+    assert_eq!(recv(&mut peer, &mut conn, &syn), Outcome::Fine);
+    let mut asked = data(1, false, b"x");
+    asked.extend(peer.frame(&Frame::Ping(Ping { id: 1 })).repeat(5));
+    for _ in 0..1000 {
+        assert_eq!(recv(&mut peer, &mut conn, &asked), Outcome::Fine);
+        conn.consumed(id(1), 1);
+    }
+    let ping = peer.frame(&Frame::Ping(Ping { id: 1 }));
+    let mut last = Outcome::Fine;
+    for _ in 0..101 {
+        last = recv(&mut peer, &mut conn, &ping);
+    }
+    assert_eq!(last, Outcome::Ended("PING"));
+}

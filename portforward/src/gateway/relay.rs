@@ -7,7 +7,9 @@ use super::backend::Leg;
 use crate::observe::{Event, Watch, Way};
 use crate::server::answer::finish;
 use bytes::BytesMut;
+use std::future::poll_fn;
 use std::io;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::time::timeout;
@@ -30,7 +32,7 @@ enum End {
 }
 
 /// Runs the relay to its end. `to_backend` and `to_client` go first.
-pub(super) async fn run<C: Leg, B: Leg>(
+pub(crate) async fn run<C: Leg, B: Leg>(
     client: C,
     backend: B,
     mut to_backend: BytesMut,
@@ -60,13 +62,25 @@ pub(super) async fn run<C: Leg, B: Leg>(
             &mut down_bytes,
         );
         tokio::pin!(up, down);
-        tokio::select! {
-            end = &mut up => match end {
-                // It may have said its last words before it stopped listening.
-                End::WriteFailed => (None, timeout(DRAIN, down).await.ok()),
-                end => (Some(end), None),
-            },
-            end = &mut down => (None, Some(end)),
+        // First one, then the other: fair, and the same each time.
+        let mut turn = false;
+        let first = poll_fn(|cx| {
+            turn = !turn;
+            if turn && let Poll::Ready(end) = up.as_mut().poll(cx) {
+                return Poll::Ready((Some(end), None));
+            }
+            if let Poll::Ready(end) = down.as_mut().poll(cx) {
+                return Poll::Ready((None, Some(end)));
+            }
+            if !turn && let Poll::Ready(end) = up.as_mut().poll(cx) {
+                return Poll::Ready((Some(end), None));
+            }
+            Poll::Pending
+        });
+        match first.await {
+            // It may have said its last words before it stopped listening.
+            (Some(End::WriteFailed), _) => (None, timeout(DRAIN, down).await.ok()),
+            ends => ends,
         }
     };
     let mut client = client_read.unsplit(client_write);

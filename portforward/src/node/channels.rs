@@ -5,6 +5,7 @@ use super::session::{Target, forward};
 use super::{Dial, PodRef};
 use crate::observe::{self, Event, Observer, Watch};
 use crate::session::{Config, channels};
+use crate::socket::Socket;
 use bytes::BytesMut;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -12,20 +13,20 @@ use tokio::task::JoinSet;
 use wsstream::Format;
 
 /// Serves one WebSocket to its end. When `stop` is over its ports end, and so does it.
-pub(super) async fn serve<T>(
+pub(super) async fn serve<T, S>(
     io: T,
     early: BytesMut,
     (format, ports): (Format, Vec<u16>),
-    pod: PodRef,
-    dialer: Arc<dyn Dial>,
+    (pod, config): (PodRef, Config),
+    dialer: Arc<dyn Dial<S>>,
     stop: impl Future<Output = ()> + Send,
     observer: Option<Arc<dyn Observer>>,
 ) where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: Socket + 'static,
 {
     // The ports were checked when the request was.
-    let Ok((streams, driver)) = channels::server(io, early, format, &ports, Config::default())
-    else {
+    let Ok((streams, driver)) = channels::server(io, early, format, &ports, config) else {
         return;
     };
     let mut tasks = JoinSet::new();
@@ -43,6 +44,7 @@ pub(super) async fn serve<T>(
     }
     let mut driver = std::pin::pin!(driver);
     tokio::select! {
+        biased;
         _ = &mut driver => {}
         () = stop => {
             tasks.abort_all();

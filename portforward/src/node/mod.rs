@@ -4,6 +4,8 @@ mod channels;
 mod http;
 mod session;
 pub use http::{Front, FrontConfig, NodeRefusal, Pods};
+#[cfg(all(feature = "fuzzing", feature = "gateway"))]
+pub(crate) use session::serve_config;
 pub use session::{serve, serve_with};
 use std::io;
 use std::pin::Pin;
@@ -74,12 +76,8 @@ pub enum Protocol {
     Channels(wsstream::Format, Vec<u16>),
 }
 
-/// Reaches ports of pods.
-pub trait Dial: Send + Sync {
+/// Reaches ports of pods. `S` is what it reaches them by.
+pub trait Dial<S = TcpStream>: Send + Sync {
     /// Connects to a port of a pod. The error's text is sent to the client.
-    fn dial(
-        &self,
-        pod: &PodRef,
-        port: u16,
-    ) -> Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
+    fn dial(&self, pod: &PodRef, port: u16) -> Pin<Box<dyn Future<Output = io::Result<S>> + Send>>;
 }

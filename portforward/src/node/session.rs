@@ -21,7 +21,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -45,9 +44,10 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 ///
 /// # Cancel safety
 /// Dropping the future ends all forwarded connections of the session.
-pub async fn serve<T>(io: T, early: BytesMut, pod: PodRef, dialer: Arc<dyn Dial>)
+pub async fn serve<T, S>(io: T, early: BytesMut, pod: PodRef, dialer: Arc<dyn Dial<S>>)
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: Socket + 'static,
 {
     serve_with(io, early, pod, dialer, std::future::pending(), None).await;
 }
@@ -57,47 +57,69 @@ where
 ///
 /// # Cancel safety
 /// As [`serve`].
-pub async fn serve_with<T>(
+pub async fn serve_with<T, S>(
     io: T,
     early: BytesMut,
     agreed: impl Into<Agreed>,
-    dialer: Arc<dyn Dial>,
+    dialer: Arc<dyn Dial<S>>,
     stop: impl Future<Output = ()> + Send,
     observer: Option<Arc<dyn Observer>>,
 ) where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: Socket + 'static,
 {
-    let Agreed { pod, protocol } = agreed.into();
+    // The default is within its own ranges: a test of `session` says so.
+    let config = Config::default();
+    serve_config(io, early, agreed.into(), config, dialer, stop, observer).await;
+}
+
+/// As [`serve_with`], with limits of the caller's. Nothing happens if they are out of their ranges.
+pub(crate) async fn serve_config<T, S>(
+    io: T,
+    early: BytesMut,
+    agreed: Agreed,
+    config: Config,
+    dialer: Arc<dyn Dial<S>>,
+    stop: impl Future<Output = ()> + Send,
+    observer: Option<Arc<dyn Observer>>,
+) where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: Socket + 'static,
+{
+    let Agreed { pod, protocol } = agreed;
     match protocol {
-        Protocol::Spdy => serve_spdy(io, early, pod, dialer, stop, observer).await,
+        Protocol::Spdy => serve_spdy(io, early, pod, config, dialer, stop, observer).await,
         Protocol::Tunnel => {
             // The default is within its own ranges.
             if let Ok(io) = WsByteStream::server(io, early) {
-                serve_spdy(io, BytesMut::new(), pod, dialer, stop, observer).await;
+                serve_spdy(io, BytesMut::new(), pod, config, dialer, stop, observer).await;
             }
         }
         Protocol::Channels(format, ports) => {
-            channels::serve(io, early, (format, ports), pod, dialer, stop, observer).await;
+            let ports = (format, ports);
+            channels::serve(io, early, ports, (pod, config), dialer, stop, observer).await;
         }
     }
 }
 
-async fn serve_spdy<T>(
+async fn serve_spdy<T, S>(
     io: T,
     early: BytesMut,
     pod: PodRef,
-    dialer: Arc<dyn Dial>,
+    config: Config,
+    dialer: Arc<dyn Dial<S>>,
     stop: impl Future<Output = ()> + Send,
     observer: Option<Arc<dyn Observer>>,
 ) where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: Socket + 'static,
 {
-    // The default is within its own ranges: a test of `session` says so.
-    let Ok((session, driver)) = session::server(io, early, Config::default()) else {
+    let Ok((session, driver)) = session::server(io, early, config) else {
         return;
     };
     let stopping = async {
         tokio::select! {
+            biased;
             () = stop => session.close(),
             _ = session.closed() => {}
         }
@@ -107,10 +129,10 @@ async fn serve_spdy<T>(
 }
 
 /// Accepts streams until the session is over, then waits for what it started.
-async fn serve_pairs(
+async fn serve_pairs<S: Socket + 'static>(
     session: Session,
     pod: PodRef,
-    dialer: Arc<dyn Dial>,
+    dialer: Arc<dyn Dial<S>>,
     observer: Option<Arc<dyn Observer>>,
 ) {
     let mut pairing = Pairing::new(PAIR_TIMEOUT, UNPAIRED);
@@ -118,7 +140,8 @@ async fn serve_pairs(
     loop {
         let deadline = pairing.next_deadline().map(Instant::from_std);
         let incoming = tokio::select! {
-            incoming = session.accept() => incoming,
+            // The same order each time; what comes often is last.
+            biased;
             () = async { sleep_until(deadline.unwrap_or_else(Instant::now)).await }, if deadline.is_some() => {
                 for lone in pairing.expire(Instant::now().into_std()) {
                     tasks.spawn(expire(lone));
@@ -127,6 +150,7 @@ async fn serve_pairs(
             }
             // Finished pairs are forgotten as they end.
             Some(_) = tasks.join_next() => continue,
+            incoming = session.accept() => incoming,
         };
         let Some(incoming) = incoming else { break };
         let Ok(label) = Label::read(incoming.id, &incoming.headers) else {
@@ -199,11 +223,11 @@ pub(super) struct Target {
 }
 
 /// One pair: dial, copy, verdict.
-pub(super) async fn forward(
+pub(super) async fn forward<S: Socket>(
     mut data: Stream,
     mut error: Stream,
     target: Target,
-    dialer: Arc<dyn Dial>,
+    dialer: Arc<dyn Dial<S>>,
 ) {
     let Target {
         pod,
@@ -219,6 +243,7 @@ pub(super) async fn forward(
     };
     watch.tell(|| Event::Dialling);
     let dialled = tokio::select! {
+        biased;
         dialled = timeout(DIAL_TIMEOUT, dialer.dial(&pod, port)) => dialled,
         // Nobody waits for it any more.
         _ = poll_fn(|cx| data.poll_failed(cx)) => return,
@@ -241,7 +266,7 @@ pub(super) async fn forward(
     };
     watch.tell(|| Event::Dialled);
     // Small answers must not wait for more.
-    drop(socket.set_nodelay(true));
+    socket.send_at_once();
     match Carried::new(socket, data, half_close, watch).run().await {
         Ok(()) => end_error(&mut error).await,
         Err((data, cause)) => fail(data, error, &failed(&cause)).await,
@@ -275,8 +300,8 @@ async fn end_error(error: &mut Stream) {
 }
 
 /// The copy between a pod socket and a data stream.
-struct Carried {
-    relay: Relay<TcpStream>,
+struct Carried<S> {
+    relay: Relay<S>,
     up_over: bool,
     down_over: bool,
     /// The client keeps half-close: it ends its direction itself.
@@ -286,8 +311,8 @@ struct Carried {
     told: (bool, bool),
 }
 
-impl Carried {
-    fn new(socket: TcpStream, data: Stream, half_close: bool, watch: Watch) -> Self {
+impl<S: Socket> Carried<S> {
+    fn new(socket: S, data: Stream, half_close: bool, watch: Watch) -> Self {
         Self {
             relay: Relay::new(socket, data),
             up_over: false,
@@ -382,9 +407,19 @@ impl Carried {
             match timeout(QUIET, self.step()).await {
                 Ok(step) => return step,
                 Err(_) if self.relay.down != before => {}
+                // It is still being told what the pod said.
+                Err(_) if !self.is_sent() => {}
                 Err(_) => return Step::Quiet,
             }
         }
+    }
+
+    /// All that the pod said has left the stream's queue, or cannot.
+    fn is_sent(&mut self) -> bool {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        Pin::new(&mut self.relay.data)
+            .poll_flush(&mut context)
+            .is_ready()
     }
 
     async fn step(&mut self) -> Step {

@@ -146,6 +146,8 @@ fn start<T>(
     // 32 MiB (golang.org/x/net/websocket), and client-java 27.0.0 sends writes of many MiB as one.
     let channels = PortChannels::new(wsstream::Config::stream(role), format, numbers)?;
     let shared = Arc::new(Shared::new(config.stream_send, config.session_send));
+    #[cfg(any(test, feature = "fuzzing"))]
+    super::gauge::note(&shared);
     let port = |_: &u16| Port {
         data: Arc::default(),
         error: Arc::default(),
@@ -454,7 +456,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ChannelDriver<T> {
         if self.clock.closed.is_some() || self.eof {
             return Ok(false);
         }
-        let now = std::time::Instant::now();
+        let now = Instant::now().into_std();
         let mut taken = 0usize;
         loop {
             let event = self.channels.poll_event(now, &mut self.input);

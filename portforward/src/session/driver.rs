@@ -11,7 +11,7 @@ use super::{CloseReason, Config, Incoming};
 use crate::transport::{poll_read_once, poll_write_once};
 use bytes::BytesMut;
 use spdy::{Connection, GoAwayStatus, HeaderBlock, Role, RstStatus, StreamId};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::pin::Pin;
@@ -46,9 +46,10 @@ pub struct Driver<T> {
     /// `None` once nothing more is admitted.
     pub(super) admit: Option<mpsc::Sender<Incoming>>,
     closing: watch::Sender<Option<CloseReason>>,
-    pub(super) streams: HashMap<StreamId, Arc<StreamCell>>,
+    /// In order of their ids, so that the same history gives the same session.
+    pub(super) streams: BTreeMap<StreamId, Arc<StreamCell>>,
     /// Streams that the protocol has forgotten, of which something is still unread.
-    pub(super) unread: HashMap<StreamId, Arc<StreamCell>>,
+    pub(super) unread: BTreeMap<StreamId, Arc<StreamCell>>,
     /// Streams with something to send, each once.
     pub(super) round: VecDeque<Arc<StreamCell>>,
     requests: Vec<Arc<StreamCell>>,
@@ -69,9 +70,9 @@ pub struct Driver<T> {
     pub(super) goaway_deadline: Option<Instant>,
     pub(super) life: Life,
     /// Why nothing is written any more; what the peer sent before is still read, until then.
-    write_failed: Option<(CloseReason, Instant)>,
+    pub(super) write_failed: Option<(CloseReason, Instant)>,
     eof: bool,
-    needs_flush: bool,
+    pub(super) needs_flush: bool,
     shut_down: bool,
     phase: Phase,
 }
@@ -117,8 +118,8 @@ impl<T> Driver<T> {
             shared,
             admit: Some(admit),
             closing,
-            streams: HashMap::new(),
-            unread: HashMap::new(),
+            streams: BTreeMap::new(),
+            unread: BTreeMap::new(),
             round: VecDeque::new(),
             requests: Vec::new(),
             lanes: Lanes::new(lanes),
@@ -151,11 +152,9 @@ impl<T> Driver<T> {
         self.shared.take(&mut self.requests, Waker::noop());
         let requests = std::mem::take(&mut self.requests);
         let lost = StreamFailure::SessionLost(reason.clone());
-        let streams = self
-            .streams
-            .drain()
-            .chain(self.unread.drain())
-            .map(|(_, cell)| cell);
+        let streams = std::mem::take(&mut self.streams);
+        let unread = std::mem::take(&mut self.unread);
+        let streams = streams.into_values().chain(unread.into_values());
         for cell in streams.chain(self.round.drain(..)).chain(requests) {
             let wakers = cell.lock().fail(&lost);
             wake_all(wakers);

@@ -46,6 +46,8 @@ enum Due {
     Blame,
     Lanes,
     Look,
+    /// Nothing was read because we do not read: the goodbye waits.
+    Later,
     End(CloseReason),
 }
 
@@ -78,6 +80,15 @@ impl<T> Driver<T> {
                     self.fill();
                 }
                 Due::Look => self.life.inbound = now,
+                Due::Later => {
+                    let later = now.checked_add(self.config.drain).unwrap_or(now);
+                    if let Some(at) = &mut self.goaway_deadline {
+                        *at = later;
+                    }
+                    if let Some((_, at)) = &mut self.write_failed {
+                        *at = later;
+                    }
+                }
                 Due::End(reason) => return Err(reason),
             }
         }
@@ -110,7 +121,9 @@ impl<T> Driver<T> {
                 silent(self.config.dead_after),
             ),
             _ => {
-                let empty = self.streams.is_empty();
+                // The last bytes of streams that are over may wait for a slow reader.
+                let sent = self.conn.outgoing().is_empty() && !self.needs_flush;
+                let empty = self.streams.is_empty() && sent;
                 let time = if empty {
                     self.config.idle_empty
                 } else {
@@ -136,7 +149,11 @@ impl<T> Driver<T> {
                 Due::End(CloseReason::Transport(UNREAD.to_owned())),
             )
         });
-        let goodbye = self.goodbye().map(|(at, reason)| (at, Due::End(reason)));
+        let goodbye = self.goodbye().map(|(at, reason)| {
+            // A server's pod need not ever read; nobody waits for it any more.
+            let paused = self.blame_at.is_some() && self.config.spdy.role == Role::Client;
+            (at, if paused { Due::Later } else { Due::End(reason) })
+        });
         let all = [life, ping, blame, lanes, provoked, goodbye];
         all.into_iter().flatten().min_by_key(|(at, _)| *at)
     }

@@ -8,6 +8,8 @@
 pub mod channels;
 mod driver;
 mod events;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod gauge;
 mod lanes;
 mod life;
 mod receive;
@@ -226,6 +228,8 @@ fn start<T>(
     }
     let conn = Connection::new(config.spdy.clone(), Instant::now().into_std())?;
     let shared = Arc::new(Shared::new(config.stream_send, config.session_send));
+    #[cfg(any(test, feature = "fuzzing"))]
+    gauge::note(&shared);
     // As many as the peer may open (B6); one that was reset meanwhile still has its place.
     let (admit, incoming) = mpsc::channel(config.spdy.limits.peer_streams.max(1));
     let (closing, closed) = watch::channel(None);

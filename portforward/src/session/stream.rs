@@ -166,6 +166,11 @@ impl Stream {
         self.cell.lock().received_bytes
     }
 
+    /// Something of a taken chunk has been dealt with.
+    pub(crate) fn progressed(&mut self) {
+        self.cell.lock().progressed = true;
+    }
+
     /// A taken chunk of `len` bytes has been dealt with.
     pub(crate) fn release(&mut self, len: usize) {
         let attend = {

@@ -141,7 +141,10 @@ async fn a_spdy_session_runs_inside() {
     let mut streams = 0;
     while streams < 2 {
         b.read_buf(&mut raw).await.unwrap();
-        while let Some(event) = peer.poll_event(Instant::now(), &mut raw).unwrap() {
+        while let Some(event) = peer
+            .poll_event(Instant::now().into_std(), &mut raw)
+            .unwrap()
+        {
             let Event::Message {
                 begins, payload, ..
             } = event

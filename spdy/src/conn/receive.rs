@@ -120,6 +120,9 @@ impl Connection {
         self.unconsumed = self.unconsumed.saturating_add(n);
         let received = u64::try_from(n).unwrap_or(u64::MAX);
         self.stats.bytes_received = self.stats.bytes_received.saturating_add(received);
+        if data.remaining == 0 && n > 0 {
+            self.pay_for_pings();
+        }
         self.push_event(Event::Data {
             id,
             payload: data.payload,

@@ -268,7 +268,9 @@ impl Connection {
     /// What has been consumed before windows counted is credited now.
     pub(super) fn credit_all(&mut self) {
         self.credit_session();
-        let ids: Vec<StreamId> = self.streams.keys().copied().collect();
+        let mut ids: Vec<StreamId> = self.streams.keys().copied().collect();
+        // One order for the same history, whatever the hash.
+        ids.sort_unstable();
         for id in ids {
             self.credit_stream(id);
         }

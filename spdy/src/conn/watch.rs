@@ -59,6 +59,10 @@ impl Watch {
     }
 }
 
+/// PINGs that one DATA frame pays for: a client that asks how far its bytes have come sends so many
+/// behind as little as one frame, as fast as bytes go.
+const PAID: usize = 5;
+
 type Counted = Result<(), ConnectionErrorKind>;
 
 impl Connection {
@@ -84,6 +88,12 @@ impl Connection {
     pub(super) fn count_ping(&mut self, now: Instant) -> Counted {
         let limit = self.config.limits.pings;
         flood("PING", self.watch.pings.add(now, SHORT, 1), limit)
+    }
+
+    /// Payload came for somebody. It costs more than the PINGs behind it.
+    pub(super) fn pay_for_pings(&mut self) {
+        let pings = &mut self.watch.pings;
+        pings.count = pings.count.saturating_sub(PAID);
     }
 
     pub(super) fn count_settings(&mut self, now: Instant) -> Counted {

@@ -119,12 +119,16 @@ impl<T> ChannelDriver<T> {
             }
             return Ok(next);
         }
-        if let Some((reason, at)) = &self.write_failed
-            && until(*at)
-        {
-            return Err(reason.clone());
-        }
         let paused = !self.may_read();
+        if let Some((reason, at)) = &mut self.write_failed {
+            if paused && self.role == Role::Client {
+                // What the peer sent is there, and we do not read it.
+                *at = now.checked_add(self.config.drain).unwrap_or(now);
+            }
+            if until(*at) {
+                return Err(reason.clone());
+            }
+        }
         if let Some(since) = self.clock.paused
             && self.ports.len() > 1
             && until(after(since, self.config.stall))
