@@ -77,6 +77,10 @@ pub enum Protocol {
 /// Reaches ports of pods.
 pub trait Dial: Send + Sync {
     /// Connects to a port of a pod. The error's text is sent to the client.
+    ///
+    /// The future is dropped when nobody waits for it any more, at times when the pod has accepted
+    /// already. So that the pod reads no end of file then, the socket must be abrupt from the
+    /// beginning, as one of [`socket::connect`](crate::socket::connect) is.
     fn dial(
         &self,
         pod: &PodRef,

@@ -219,6 +219,8 @@ pub(super) async fn forward(
     };
     watch.tell(|| Event::Dialling);
     let dialled = tokio::select! {
+        // A socket that is there already is dealt with as one.
+        biased;
         dialled = timeout(DIAL_TIMEOUT, dialer.dial(&pod, port)) => dialled,
         // Nobody waits for it any more.
         _ = poll_fn(|cx| data.poll_failed(cx)) => return,
