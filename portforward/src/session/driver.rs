@@ -6,6 +6,7 @@
 use super::life::Life;
 use super::shared::{CHUNK_OVERHEAD, Shared, StreamCell, StreamState, wake_all};
 use super::stream::StreamFailure;
+use super::sync::MutexGuard;
 use super::{CloseReason, Config, Incoming};
 use crate::transport::{poll_read_once, poll_write_once};
 use bytes::BytesMut;
@@ -14,8 +15,8 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};

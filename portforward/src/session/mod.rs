@@ -9,9 +9,12 @@ pub mod channels;
 mod driver;
 mod events;
 mod life;
+#[cfg(all(test, pf_loom))]
+mod models;
 mod receive;
 mod shared;
 mod stream;
+mod sync;
 #[cfg(test)]
 mod tests;
 

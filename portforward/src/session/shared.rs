@@ -2,12 +2,13 @@
 //! streams that want the driver's attention.
 
 use super::stream::StreamFailure;
+use super::sync::{AtomicBool, AtomicUsize, Mutex, MutexGuard};
 use bytes::Bytes;
 use spdy::{HeaderBlock, RstStatus, StreamId};
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 
 /// What every queued chunk counts beside its payload, so that tiny frames cannot hold more than
