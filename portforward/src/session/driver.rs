@@ -122,6 +122,8 @@ impl<T> Driver<T> {
     /// Ends every stream and tells everyone who waits.
     fn finish(&mut self, reason: &CloseReason) {
         self.admit = None;
+        #[cfg(all(test, pf_loom))]
+        self.shared.meet();
         self.closing.send_if_modified(|slot| {
             let first = slot.is_none();
             if first {

@@ -289,6 +289,8 @@ impl Session {
     /// Why the session ended, if it has.
     #[must_use]
     pub fn reason(&self) -> Option<CloseReason> {
+        #[cfg(all(test, pf_loom))]
+        self.inner.shared.meet();
         self.inner.closed.borrow().clone()
     }
 
