@@ -62,6 +62,9 @@ pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send {
     /// Ends the connection so that its peer reads an error, not an end of file (T35), after it
     /// was given up to a second to take what was written (where the kernel can tell: Linux and
     /// Android; elsewhere at once).
+    ///
+    /// # Cancel safety
+    /// Dropping the future, polled or not, resets the connection at once.
     fn abort(self) -> impl Future<Output = ()> + Send;
 }
 
@@ -75,20 +78,25 @@ impl Socket for TcpStream {
         drop(socket2::SockRef::from(&*self).set_linger(on.then_some(Duration::ZERO)));
     }
 
-    async fn abort(self) {
-        // A reset discards what the kernel has not sent yet. With this mark set, writable means
-        // that nothing is left unsent; registering the socket anew asks the kernel for its state
-        // as it is now, not for the next change.
-        let unsent = |socket: Self| -> io::Result<Self> {
-            #[cfg(any(target_os = "linux", target_os = "android"))]
-            socket2::SockRef::from(&socket).set_tcp_notsent_lowat(1)?;
-            Self::from_std(socket.into_std()?)
-        };
-        let Ok(mut socket) = unsent(self) else { return };
-        // Out of time or broken: the reset says so.
-        drop(tokio::time::timeout(DELIVER, socket.writable()).await);
-        socket.set_abrupt(true);
+    fn abort(mut self) -> impl Future<Output = ()> + Send {
+        self.set_abrupt(true);
+        deliver(self)
     }
+}
+
+/// Gives the peer its time, then drops the socket, which is abrupt.
+async fn deliver(socket: TcpStream) {
+    // A reset discards what the kernel has not sent yet. With this mark set, writable means
+    // that nothing is left unsent; registering the socket anew asks the kernel for its state
+    // as it is now, not for the next change.
+    let unsent = |socket: TcpStream| -> io::Result<TcpStream> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        socket2::SockRef::from(&socket).set_tcp_notsent_lowat(1)?;
+        TcpStream::from_std(socket.into_std()?)
+    };
+    let Ok(socket) = unsent(socket) else { return };
+    // Out of time or broken: the reset says so.
+    drop(tokio::time::timeout(DELIVER, socket.writable()).await);
 }
 
 #[cfg(test)]

@@ -69,6 +69,9 @@ pub enum StartError {
 }
 
 /// Moves the bytes of one WebSocket; resolves with the reason of its end. Must be polled: spawn it.
+///
+/// # Cancel safety
+/// Dropping it ends the WebSocket and the transport at once: every stream is an error to its reader.
 #[must_use = "nothing moves unless the driver is polled"]
 pub struct ChannelDriver<T> {
     io: T,

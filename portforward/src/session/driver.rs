@@ -32,6 +32,9 @@ const WRITE_AHEAD: usize = 256 << 10;
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Moves the bytes of one session; resolves with the reason of its end. Must be polled: spawn it.
+///
+/// # Cancel safety
+/// Dropping it ends the session and the transport at once: every stream is an error to its reader.
 #[must_use = "a session does nothing unless its driver is polled"]
 pub struct Driver<T> {
     io: T,
