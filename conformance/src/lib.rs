@@ -23,6 +23,7 @@
 
 pub mod cases;
 pub mod cluster;
+pub mod cutter;
 pub mod output;
 pub mod peers;
 pub mod program;

@@ -93,12 +93,14 @@ impl ForwardError {
 ///
 /// # Cancel safety
 /// As [`Forwarder::forward`].
-pub async fn carry<S: Socket>(
-    local: S,
+pub fn carry<S: Socket>(
+    mut local: S,
     data: Stream,
     error: Stream,
-) -> Result<Summary, ForwardError> {
-    Forwarded::new(local, data, error).run().await
+) -> impl Future<Output = Result<Summary, ForwardError>> + Send {
+    // Not in the future: one that is dropped before it is polled is no clean end either.
+    local.set_abrupt(true);
+    async move { Forwarded::new(local, data, error).run().await }
 }
 
 /// Opens pairs on a session and carries local connections over them. Clones share the session.
@@ -132,14 +134,22 @@ impl Forwarder {
     /// See [`ForwardError`].
     ///
     /// # Cancel safety
-    /// Dropping the future resets the streams and drops the socket.
-    pub async fn forward<S: Socket>(&self, local: S, port: u16) -> Result<Summary, ForwardError> {
-        let request = self.next_request.fetch_add(1, Ordering::Relaxed);
-        match self.open(port, request) {
-            Ok((data, error)) => Forwarded::new(local, data, error).run().await,
-            Err(reason) => {
-                local.abort().await;
-                Err(ForwardError::SessionLost(reason))
+    /// Dropping the future, polled or not, resets the streams and the socket.
+    pub fn forward<S: Socket>(
+        &self,
+        mut local: S,
+        port: u16,
+    ) -> impl Future<Output = Result<Summary, ForwardError>> + Send + use<S> {
+        local.set_abrupt(true);
+        let forwarder = self.clone();
+        async move {
+            let request = forwarder.next_request.fetch_add(1, Ordering::Relaxed);
+            match forwarder.open(port, request) {
+                Ok((data, error)) => Forwarded::new(local, data, error).run().await,
+                Err(reason) => {
+                    local.abort().await;
+                    Err(ForwardError::SessionLost(reason))
+                }
             }
         }
     }

@@ -84,6 +84,7 @@ fn split_changes_nothing<T: PartialEq + Debug, E: PartialEq + Debug>(
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "a test")]
 mod tests {
     use std::path::Path;
 

@@ -1,10 +1,11 @@
 //! Local and pod sockets: what the copy loop needs beyond reading and writing.
 
 use std::io;
+use std::net::SocketAddr;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// Longest wait for a slow reader to take what arrived before an abnormal end (DESIGN, truncation
 /// rule).
@@ -26,6 +27,25 @@ pub fn keepalive(stream: &TcpStream) -> io::Result<()> {
     socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
+/// Connects for a forwarded connection. Until a clean end says otherwise the socket is abrupt
+/// ([`Socket::set_abrupt`]), and that from before it is connected: whoever drops this future, or the
+/// socket, leaves no end of file behind that nobody sent (T35).
+///
+/// # Errors
+/// As [`TcpStream::connect`].
+///
+/// # Cancel safety
+/// The connection is lost with the future; its peer sees a reset, if it has seen anything.
+pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.set_zero_linger()?;
+    socket.connect(address).await
+}
+
 /// A byte stream that can also end abnormally.
 pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send {
     /// Ready when reading would not block, so that idle connections hold no buffer. May be ready
@@ -45,6 +65,9 @@ pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send {
     /// Ends the connection so that its peer reads an error, not an end of file (T35), after it
     /// was given up to a second to take what was written (where the kernel can tell: Linux and
     /// Android; elsewhere at once).
+    ///
+    /// # Cancel safety
+    /// Dropping the future, polled or not, resets the connection at once.
     fn abort(self) -> impl Future<Output = ()> + Send;
 }
 
@@ -63,20 +86,25 @@ impl Socket for TcpStream {
         drop(self.set_nodelay(true));
     }
 
-    async fn abort(self) {
-        // A reset discards what the kernel has not sent yet. With this mark set, writable means
-        // that nothing is left unsent; registering the socket anew asks the kernel for its state
-        // as it is now, not for the next change.
-        let unsent = |socket: Self| -> io::Result<Self> {
-            #[cfg(any(target_os = "linux", target_os = "android"))]
-            socket2::SockRef::from(&socket).set_tcp_notsent_lowat(1)?;
-            Self::from_std(socket.into_std()?)
-        };
-        let Ok(mut socket) = unsent(self) else { return };
-        // Out of time or broken: the reset says so.
-        drop(tokio::time::timeout(DELIVER, socket.writable()).await);
-        socket.set_abrupt(true);
+    fn abort(mut self) -> impl Future<Output = ()> + Send {
+        self.set_abrupt(true);
+        deliver(self)
     }
+}
+
+/// Gives the peer its time, then drops the socket, which is abrupt.
+async fn deliver(socket: TcpStream) {
+    // A reset discards what the kernel has not sent yet. With this mark set, writable means
+    // that nothing is left unsent; registering the socket anew asks the kernel for its state
+    // as it is now, not for the next change.
+    let unsent = |socket: TcpStream| -> io::Result<TcpStream> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        socket2::SockRef::from(&socket).set_tcp_notsent_lowat(1)?;
+        TcpStream::from_std(socket.into_std()?)
+    };
+    let Ok(socket) = unsent(socket) else { return };
+    // Out of time or broken: the reset says so.
+    drop(tokio::time::timeout(DELIVER, socket.writable()).await);
 }
 
 #[cfg(test)]
@@ -84,6 +112,26 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
+
+    /// An accepted connection of which nothing is known yet must not look like one that ended.
+    #[tokio::test]
+    async fn a_dropped_connect_is_a_reset() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let polled = std::future::poll_fn(|cx| {
+            // The kernel connects while the future waits to be polled again.
+            let mut connecting = Box::pin(connect(address));
+            Poll::Ready(connecting.as_mut().poll(cx).is_ready())
+        });
+        polled.await;
+        let (mut accepted, _) = listener.accept().await.unwrap();
+        let error = accepted.read(&mut [0]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        let kept = connect(address).await.unwrap();
+        let (mut accepted, _) = listener.accept().await.unwrap();
+        drop(kept);
+        assert!(accepted.read(&mut [0]).await.is_err());
+    }
 
     /// A slow reader still gets everything that was written before the abort, then an error.
     #[tokio::test]

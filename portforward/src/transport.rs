@@ -34,7 +34,8 @@ pub(crate) fn poll_write_once<T: AsyncWrite + Unpin>(
     }
 }
 
-/// Reads once, behind what is in `input`: how much came, 0 at the end.
+/// Reads once, behind what is in `input`: how much came, 0 at the end. TLS that ends without its
+/// close_notify is as much of an end as one of TCP: what the protocol inside says of it counts.
 pub(crate) fn poll_read_once<T: AsyncRead + Unpin>(
     io: &mut T,
     input: &mut BytesMut,
@@ -43,5 +44,8 @@ pub(crate) fn poll_read_once<T: AsyncRead + Unpin>(
     if input.capacity().saturating_sub(input.len()) < READ / 4 {
         input.reserve(READ);
     }
-    pin!(io.read_buf(input)).poll(cx)
+    match ready!(pin!(io.read_buf(input)).poll(cx)) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(0)),
+        read => Poll::Ready(read),
+    }
 }

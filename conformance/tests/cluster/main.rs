@@ -9,6 +9,7 @@ use std::{thread, time::Duration};
 use conformance::{cluster::Cluster, program::Pf};
 
 mod access;
+mod cut;
 mod data;
 mod life;
 mod ports;

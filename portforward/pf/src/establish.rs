@@ -24,6 +24,9 @@ use tokio::task::JoinHandle;
 /// do not notice; on a session of its own it may wait for ever.
 const STALL: Duration = Duration::from_millis(700);
 
+/// As long as a session can be told to wait.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// How connections get to the pod.
 pub(crate) enum Established {
     /// They share sessions; this is the first, and what opens more. The task ends with the
@@ -160,7 +163,7 @@ impl Place {
     ) -> Result<Result<(Session, JoinHandle<CloseReason>), UpgradeError>, Failure> {
         let request = self.request("").await?;
         let mut config = session::Config::default();
-        config.stall = self.stall.unwrap_or(Duration::MAX);
+        config.stall = self.stall.unwrap_or(FOR_EVER);
         Ok(match dial::connect(&self.config).await? {
             Wire::Plain(io) => upgrade(io, &request, way, recorder, config).await,
             Wire::Tls(io) => upgrade(io, &request, way, recorder, config).await,

@@ -107,7 +107,9 @@ impl Acceptor {
         }
     }
 
-    async fn carry(self, socket: TcpStream, local: NonZeroU16, remote: NonZeroU16) {
+    async fn carry(self, mut socket: TcpStream, local: NonZeroU16, remote: NonZeroU16) {
+        // Whatever ends this before there is a way to the pod is no clean end.
+        socket.set_abrupt(true);
         // Fails only on a broken socket, which shows soon enough.
         drop(socket.set_nodelay(true));
         let carried = match &self.way {

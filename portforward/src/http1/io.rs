@@ -5,6 +5,7 @@ use super::error::{HeadError, HeadErrorKind, ReadError};
 use super::head::{RequestHead, ResponseHead};
 use super::scan::{Role, Scanner};
 use bytes::BytesMut;
+use std::io::ErrorKind;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, timeout_at};
 
@@ -65,7 +66,12 @@ async fn read<T: AsyncRead + Unpin, H>(
         if buf.capacity() == buf.len() {
             buf.reserve(READ);
         }
-        match timeout_at(deadline, io.read_buf(buf)).await {
+        let read = match timeout_at(deadline, io.read_buf(buf)).await {
+            // TLS without its close_notify.
+            Ok(Err(error)) if error.kind() == ErrorKind::UnexpectedEof => Ok(Ok(0)),
+            read => read,
+        };
+        match read {
             Err(_) => return Err(ReadError::Timeout),
             Ok(Ok(0)) if buf.is_empty() => return Err(ReadError::Closed),
             Ok(Ok(0)) => return Err(HeadError::new(HeadErrorKind::Truncated, buf.len()).into()),

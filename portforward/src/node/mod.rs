@@ -79,5 +79,9 @@ pub enum Protocol {
 /// Reaches ports of pods. `S` is what it reaches them by.
 pub trait Dial<S = TcpStream>: Send + Sync {
     /// Connects to a port of a pod. The error's text is sent to the client.
+    ///
+    /// The future is dropped when nobody waits for it any more, at times when the pod has accepted
+    /// already. So that the pod reads no end of file then, the socket must be abrupt from the
+    /// beginning, as one of [`socket::connect`](crate::socket::connect) is.
     fn dial(&self, pod: &PodRef, port: u16) -> Pin<Box<dyn Future<Output = io::Result<S>> + Send>>;
 }

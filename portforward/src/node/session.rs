@@ -243,6 +243,7 @@ pub(super) async fn forward<S: Socket>(
     };
     watch.tell(|| Event::Dialling);
     let dialled = tokio::select! {
+        // A socket that is there already is dealt with as one.
         biased;
         dialled = timeout(DIAL_TIMEOUT, dialer.dial(&pod, port)) => dialled,
         // Nobody waits for it any more.

@@ -56,7 +56,22 @@ pub struct PortStreams {
     pub error: Stream,
 }
 
+/// Why there are no streams: the call makes no sense, and nothing has happened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The ports.
+    #[error("{0}")]
+    Ports(#[from] PortsError),
+    /// A limit of the configuration.
+    #[error("{0}")]
+    Config(#[from] spdy::ConfigError),
+}
+
 /// Moves the bytes of one WebSocket; resolves with the reason of its end. Must be polled: spawn it.
+///
+/// # Cancel safety
+/// Dropping it ends the WebSocket and the transport at once: every stream is an error to its reader.
 #[must_use = "nothing moves unless the driver is polled"]
 pub struct ChannelDriver<T> {
     io: T,
@@ -108,14 +123,14 @@ impl<T> fmt::Debug for ChannelDriver<T> {
 /// answer's head.
 ///
 /// # Errors
-/// See [`PortsError`].
+/// See [`StartError`].
 pub fn client<T>(
     io: T,
     early: BytesMut,
     format: Format,
     ports: &[u16],
     config: Config,
-) -> Result<(Vec<PortStreams>, ChannelDriver<T>), PortsError> {
+) -> Result<(Vec<PortStreams>, ChannelDriver<T>), StartError> {
     start(io, early, Role::Client, format, ports, config)
 }
 
@@ -123,14 +138,14 @@ pub fn client<T>(
 /// to at once.
 ///
 /// # Errors
-/// See [`PortsError`].
+/// See [`StartError`].
 pub fn server<T>(
     io: T,
     early: BytesMut,
     format: Format,
     ports: &[u16],
     config: Config,
-) -> Result<(Vec<PortStreams>, ChannelDriver<T>), PortsError> {
+) -> Result<(Vec<PortStreams>, ChannelDriver<T>), StartError> {
     start(io, early, Role::Server, format, ports, config)
 }
 
@@ -141,7 +156,8 @@ fn start<T>(
     format: Format,
     numbers: &[u16],
     config: Config,
-) -> Result<(Vec<PortStreams>, ChannelDriver<T>), PortsError> {
+) -> Result<(Vec<PortStreams>, ChannelDriver<T>), StartError> {
+    config.check()?;
     // What comes goes on as it comes, so the length of a message costs nothing. Real servers take
     // 32 MiB (golang.org/x/net/websocket), and client-java 27.0.0 sends writes of many MiB as one.
     let channels = PortChannels::new(wsstream::Config::stream(role), format, numbers)?;

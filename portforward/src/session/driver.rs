@@ -7,6 +7,7 @@ use super::lanes::Lanes;
 use super::life::Life;
 use super::shared::{CHUNK_OVERHEAD, Shared, StreamCell, StreamState, wake_all};
 use super::stream::StreamFailure;
+use super::sync::MutexGuard;
 use super::{CloseReason, Config, Incoming};
 use crate::transport::{poll_read_once, poll_write_once};
 use bytes::BytesMut;
@@ -15,8 +16,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -36,6 +37,9 @@ const LINGER: Duration = Duration::from_secs(1);
     reason = "independent facts about a connection"
 )]
 /// Moves the bytes of one session; resolves with the reason of its end. Must be polled: spawn it.
+///
+/// # Cancel safety
+/// Dropping it ends the session and the transport at once: every stream is an error to its reader.
 #[must_use = "a session does nothing unless its driver is polled"]
 pub struct Driver<T> {
     io: T,
@@ -141,6 +145,8 @@ impl<T> Driver<T> {
     /// Ends every stream and tells everyone who waits.
     fn finish(&mut self, reason: &CloseReason) {
         self.admit = None;
+        #[cfg(all(test, pf_loom))]
+        self.shared.meet();
         self.closing.send_if_modified(|slot| {
             let first = slot.is_none();
             if first {

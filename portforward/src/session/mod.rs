@@ -12,9 +12,12 @@ mod events;
 pub(crate) mod gauge;
 mod lanes;
 mod life;
+#[cfg(all(test, pf_loom))]
+mod models;
 mod receive;
 mod shared;
 mod stream;
+mod sync;
 #[cfg(test)]
 mod tests;
 
@@ -131,6 +134,52 @@ impl Default for Config {
     }
 }
 
+/// Hard ceilings of B14.
+const STREAM_RECEIVE: usize = 4 << 20;
+const SESSION_RECEIVE: usize = 256 << 20;
+
+impl Config {
+    /// Whether every limit is within its range: nothing is 0, nothing above its ceiling, no stream may
+    /// hold more than its session, and an end may not wait for ever.
+    ///
+    /// # Errors
+    /// Names the first that is not.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.spdy.check()?;
+        let ranges = [
+            ("session_receive", self.session_receive, SESSION_RECEIVE),
+            (
+                "stream_receive",
+                self.stream_receive,
+                STREAM_RECEIVE.min(self.session_receive),
+            ),
+            ("session_send", self.session_send, usize::MAX),
+            ("stream_send", self.stream_send, self.session_send),
+        ];
+        let within = |value, ceiling| (1..=ceiling).contains(&value);
+        if let Some((name, ..)) = ranges.iter().find(|(_, n, most)| !within(*n, *most)) {
+            return Err(ConfigError::Range(name));
+        }
+        // Beyond this an instant cannot be told, and the deadline would not exist.
+        let ever = Duration::from_secs(365 * 24 * 3600);
+        let times = [
+            ("stall", self.stall, ever),
+            ("dead_after", self.dead_after, self.dead_after_sending),
+            ("dead_after_sending", self.dead_after_sending, ever),
+            ("idle_empty", self.idle_empty, self.idle),
+            ("idle", self.idle, ever),
+            ("drain", self.drain, Duration::from_secs(60)),
+        ];
+        match times
+            .iter()
+            .find(|(_, time, most)| time.is_zero() || time > most)
+        {
+            Some((name, ..)) => Err(ConfigError::Range(name)),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Header by which a client offers flow control on its first stream; real servers ignore it
 /// (PROTOCOL.md 3.1).
 const FLOW_CONTROL: &str = "flow-control";
@@ -226,6 +275,7 @@ fn start<T>(
     if role == Role::Server {
         config.spdy.ping_interval = None;
     }
+    config.check()?;
     let conn = Connection::new(config.spdy.clone(), Instant::now().into_std())?;
     let shared = Arc::new(Shared::new(config.stream_send, config.session_send));
     #[cfg(any(test, feature = "fuzzing"))]
@@ -338,6 +388,8 @@ impl Session {
     /// Why the session ended, if it has.
     #[must_use]
     pub fn reason(&self) -> Option<CloseReason> {
+        #[cfg(all(test, pf_loom))]
+        self.inner.shared.meet();
         self.inner.closed.borrow().clone()
     }
 

@@ -3,12 +3,13 @@
 
 use super::lanes::LANES;
 use super::stream::StreamFailure;
+use super::sync::{AtomicBool, AtomicUsize, Mutex, MutexGuard};
 use bytes::Bytes;
 use spdy::{HeaderBlock, RstStatus, StreamId};
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize as Count, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 
 /// What every queued chunk counts beside its payload, so that tiny frames cannot hold more than
@@ -205,9 +206,9 @@ pub(super) struct Shared {
     pub(super) windows: AtomicBool,
     /// Payload that crossed, in both directions.
     pub(super) moved: AtomicU64,
-    /// Lanes without a stream, and lanes that are blocked.
-    pub(super) free_lanes: AtomicUsize,
-    pub(super) blocked_lanes: AtomicUsize,
+    /// Lanes without a stream, and lanes that are blocked: for who asks, nothing depends on them.
+    pub(super) free_lanes: Count,
+    pub(super) blocked_lanes: Count,
     pub(super) stream_send: usize,
     pub(super) session_send: usize,
 }
@@ -221,11 +222,17 @@ impl Shared {
             paused: AtomicBool::new(false),
             windows: AtomicBool::new(false),
             moved: AtomicU64::new(0),
-            free_lanes: AtomicUsize::new(LANES),
-            blocked_lanes: AtomicUsize::new(0),
+            free_lanes: Count::new(LANES),
+            blocked_lanes: Count::new(0),
             stream_send,
             session_send,
         }
+    }
+
+    /// The channel that tells the end of the session is none of loom's: here it sees who uses it.
+    #[cfg(all(test, pf_loom))]
+    pub(super) fn meet(&self) {
+        self.sending_bytes.fetch_add(0, Ordering::SeqCst);
     }
 
     fn lock(&self) -> MutexGuard<'_, Attention> {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::arithmetic_side_effects, clippy::mem_forget, reason = "a test")]
 
+mod limits;
 mod stall;
 mod windows;
 
@@ -470,19 +471,6 @@ async fn an_idle_stream_is_not_blamed_for_a_slow_one() {
     let mut got = [0; 5];
     idle.read_exact(&mut got).await.unwrap();
     assert_eq!(got, *b"later");
-}
-
-#[tokio::test]
-async fn limits_out_of_range_are_refused_and_the_default_is_not() {
-    let (ours, _peer) = duplex(1 << 10);
-    let mut config = Config::default();
-    assert!(client(ours, BytesMut::new(), config.clone()).is_ok());
-    config.spdy.limits.header_pairs = 1000;
-    let (ours, _peer) = duplex(1 << 10);
-    let refused = server(ours, BytesMut::new(), config)
-        .map(|_| ())
-        .unwrap_err();
-    assert!(refused.to_string().contains("header_pairs"), "{refused}");
 }
 
 /// Whole frames that arrived are delivered, though answers were waiting and the peer has gone.

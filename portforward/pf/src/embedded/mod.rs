@@ -289,7 +289,7 @@ impl Dial for Runtime {
         let sandbox = pod.uid.clone();
         Box::pin(async move {
             let cause = match address {
-                Some(address) => match TcpStream::connect(address).await {
+                Some(address) => match portforward::socket::connect(address).await {
                     // A port that nobody listens on can become both ends of its own connection.
                     Ok(stream) if stream.local_addr()? == address => {
                         "connection refused".to_owned()
