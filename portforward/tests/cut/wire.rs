@@ -157,11 +157,12 @@ impl Wire {
                     (true, 3) => (layer, body) = (Layer::Reset, Layer::Reset),
                     (true, 7) => (layer, body) = (Layer::GoAway, Layer::GoAway),
                     (true, _) => (layer, body) = (Layer::Control, Layer::Control),
-                    (false, 1) if length == 0 => layer = Layer::ErrorFin,
+                    // The first pair's ids, and those with which it has a lane.
+                    (false, 1 | 5) if length == 0 => layer = Layer::ErrorFin,
                     (false, _) if length == 0 => layer = Layer::Fin,
                     (false, _) => {}
                 }
-                if !control && stream == 3 {
+                if !control && matches!(stream, 3 | 15) {
                     self.payload += length.min(places.len() - at - 8);
                 }
             }
