@@ -4,6 +4,12 @@
 //! error stream of its request and port; never more wait than may (B7); each stream comes back at most
 //! once; who waits too long is told, and nobody else.
 
+#![allow(
+    clippy::panic,
+    clippy::verbose_bit_mask,
+    reason = "it panics where a property does not hold"
+)]
+
 use crate::pair::{Added, HeaderError, Label, Pairing, StreamType};
 use spdy::{HeaderBlock, StreamId};
 use std::collections::{BTreeMap, BTreeSet};

@@ -132,9 +132,11 @@ const KB: u64 = 1 << 10;
 
 impl Plan {
     pub(super) fn draw(dice: &mut Dice) -> Self {
-        let mut config = Config::default();
+        let mut config = Config {
+            windows: dice.chance(60),
+            ..Config::default()
+        };
         // Small, so that budgets are reached with few bytes.
-        config.windows = dice.chance(60);
         if config.windows {
             // A window for each stream: one that is not read takes nothing from the others.
             config.spdy.stream_window = dice.pick(&[64 << 10, 100_000, 1 << 20]);
