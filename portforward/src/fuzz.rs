@@ -90,10 +90,10 @@ mod tests {
 
     fn corpus(target: &str, least: usize, body: fn(&[u8])) {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
-        let mut count = 0;
+        let mut count = 0usize;
         for entry in dir.join(target).read_dir().unwrap() {
             body(&std::fs::read(entry.unwrap().path()).unwrap());
-            count += 1;
+            count = count.saturating_add(1);
         }
         assert!(count >= least, "{count} files in the corpus");
     }
