@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// How it is cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Manner {
     /// End of file both ways; within TLS that is one without its close_notify.
     Fin,
@@ -96,12 +96,14 @@ async fn relay(
         tokio::pin!(up, down);
         let (mut up_over, mut down_over) = (false, false);
         while !(up_over && down_over) {
-            let cut = tokio::select! {
-                cut = &mut up, if !up_over => { up_over = true; cut }
-                cut = &mut down, if !down_over => { down_over = true; cut }
+            let over = tokio::select! {
+                over = &mut up, if !up_over => { up_over = true; over }
+                over = &mut down, if !down_over => { down_over = true; over }
             };
-            if cut && !keep_going {
-                break;
+            match over {
+                Over::Broken => break,
+                Over::Cut if !keep_going => break,
+                Over::Cut | Over::Ended => {}
             }
         }
     }
@@ -123,6 +125,14 @@ async fn relay(
     Ok(())
 }
 
+/// How a direction is over.
+enum Over {
+    Ended,
+    Cut,
+    /// One of its sides is gone: so is the whole connection.
+    Broken,
+}
+
 struct Half {
     from: OwnedReadHalf,
     to: OwnedWriteHalf,
@@ -140,8 +150,8 @@ impl Half {
         }
     }
 
-    /// Until the end, or the cut: then `true`.
-    async fn pass(&mut self, passed: &Mutex<Vec<u8>>, half_close: bool) -> bool {
+    /// Until the end, or the cut.
+    async fn pass(&mut self, passed: &Mutex<Vec<u8>>, half_close: bool) -> Over {
         let mut buffer = vec![0; 32 << 10];
         loop {
             if self.left == Some(0) {
@@ -150,7 +160,7 @@ impl Half {
                     drop(self.to.shutdown().await);
                     drop(timeout(AFTER, self.discard()).await);
                 }
-                return true;
+                return Over::Cut;
             }
             let most = self.left.unwrap_or(buffer.len()).min(buffer.len());
             match self.from.read(&mut buffer[..most]).await {
@@ -158,18 +168,18 @@ impl Half {
                     passed.lock().unwrap().extend_from_slice(&buffer[..n]);
                     self.left = self.left.map(|left| left - n);
                     if self.to.write_all(&buffer[..n]).await.is_err() {
-                        return false;
+                        return Over::Broken;
                     }
                 }
                 Ok(_) => {
                     drop(self.to.shutdown().await);
-                    return false;
+                    return Over::Ended;
                 }
                 Err(_) => {
                     // What broke on one side breaks on the other.
                     let socket: &TcpStream = self.to.as_ref();
                     drop(socket.set_zero_linger());
-                    return false;
+                    return Over::Broken;
                 }
             }
         }
