@@ -70,7 +70,7 @@ fn cuts(cluster: &Cluster, how: &str) -> anyhow::Result<(usize, usize)> {
     std::fs::write(kubeconfig.path(), text)?;
     // A session that is lost ends the program.
     let start = || {
-        let line = format!("--protocol {how} pod/bare :7006 :7005");
+        let line = format!("--protocol {how} --isolate never pod/bare :7006 :7005");
         Pf::line(&line).kubeconfig(kubeconfig.path()).forward(2)
     };
     let (mut made, mut whole) = (0, 0);

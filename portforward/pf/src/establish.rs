@@ -164,6 +164,9 @@ impl Place {
         let request = self.request("").await?;
         let mut config = session::Config::default();
         config.stall = self.stall.unwrap_or(FOR_EVER);
+        // A transcript is of what every client says.
+        config.windows = recorder.is_none();
+        config.lanes = recorder.is_none();
         Ok(match dial::connect(&self.config).await? {
             Wire::Plain(io) => upgrade(io, &request, way, recorder, config).await,
             Wire::Tls(io) => upgrade(io, &request, way, recorder, config).await,

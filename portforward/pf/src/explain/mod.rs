@@ -374,7 +374,11 @@ impl Forward<'_> {
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let (session, driver) = session::client(io, early, session::Config::default())
+        // One connection needs neither, and the drawing is of what every client says.
+        let mut config = session::Config::default();
+        config.windows = false;
+        config.lanes = false;
+        let (session, driver) = session::client(io, early, config)
             .map_err(|e| Failure::new(Exit::General, Hop::Local, e.to_string()))?;
         let driver = tokio::spawn(driver);
         let (app, local) = self.local_connection().await?;
