@@ -162,7 +162,7 @@ fn start<T>(
     // 32 MiB (golang.org/x/net/websocket), and client-java 27.0.0 sends writes of many MiB as one.
     let channels = PortChannels::new(wsstream::Config::stream(role), format, numbers)?;
     let shared = Arc::new(Shared::new(config.stream_send, config.session_send));
-    #[cfg(any(test, feature = "fuzzing"))]
+    #[cfg(all(feature = "fuzzing", feature = "gateway", feature = "node"))]
     super::gauge::note(&shared);
     let port = |_: &u16| Port {
         data: Arc::default(),

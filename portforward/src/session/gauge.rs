@@ -32,10 +32,6 @@ pub(super) fn note(shared: &Arc<Shared>) {
 }
 
 /// The most that a session of this thread holds: unread, and to be sent.
-#[cfg_attr(
-    not(feature = "fuzzing"),
-    expect(dead_code, reason = "the simulator asks")
-)]
 pub(crate) fn peak() -> (usize, usize) {
     SESSIONS.with_borrow(|all| {
         let held = all.iter().filter_map(Gauge::read);
@@ -46,10 +42,6 @@ pub(crate) fn peak() -> (usize, usize) {
 }
 
 /// The sessions that have been started on this thread since the last call, and may be over.
-#[cfg_attr(
-    not(feature = "fuzzing"),
-    expect(dead_code, reason = "the simulator asks")
-)]
 pub(crate) fn take() -> Vec<Gauge> {
     SESSIONS.take()
 }

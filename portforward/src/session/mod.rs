@@ -8,7 +8,7 @@
 pub mod channels;
 mod driver;
 mod events;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(all(feature = "fuzzing", feature = "gateway", feature = "node"))]
 pub(crate) mod gauge;
 mod lanes;
 mod life;
@@ -278,7 +278,7 @@ fn start<T>(
     config.check()?;
     let conn = Connection::new(config.spdy.clone(), Instant::now().into_std())?;
     let shared = Arc::new(Shared::new(config.stream_send, config.session_send));
-    #[cfg(any(test, feature = "fuzzing"))]
+    #[cfg(all(feature = "fuzzing", feature = "gateway", feature = "node"))]
     gauge::note(&shared);
     // As many as the peer may open (B6); one that was reset meanwhile still has its place.
     let (admit, incoming) = mpsc::channel(config.spdy.limits.peer_streams.max(1));
