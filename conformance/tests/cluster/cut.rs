@@ -133,6 +133,9 @@ fn carry(load: Load, at: SocketAddr) -> anyhow::Result<bool> {
             break None;
         }
         match stream.read(&mut buffer) {
+            // A reset is told once, here to the writing, and looks like an end of file to reading
+            // afterwards. One that followed an end of file would have been a broken pipe.
+            Ok(0) if is_kind(&written, io::ErrorKind::ConnectionReset) => break None,
             Ok(0) => bail!("CLEAN END after {} of {wanted} bytes", got.len()),
             Ok(n) => got.extend_from_slice(&buffer[..n]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -148,6 +151,10 @@ fn carry(load: Load, at: SocketAddr) -> anyhow::Result<bool> {
         Some(error) if is_reset(&error) => Ok(false),
         Some(error) => Err(error).context("no reset"),
     }
+}
+
+fn is_kind(result: &io::Result<()>, kind: io::ErrorKind) -> bool {
+    matches!(result, Err(error) if error.kind() == kind)
 }
 
 fn is_reset(error: &io::Error) -> bool {

@@ -87,7 +87,10 @@ impl Acceptor {
         let mut complained = false;
         loop {
             match listener.accept().await {
-                Ok((socket, _)) => {
+                Ok((mut socket, _)) => {
+                    // Whatever ends this before there is a way to the pod is no clean end; nor is the
+                    // end of the program before the task first runs.
+                    socket.set_abrupt(true);
                     complained = false;
                     self.output.line(format!("Handling connection for {local}"));
                     tokio::spawn(self.clone().carry(socket, local, remote));
@@ -107,9 +110,7 @@ impl Acceptor {
         }
     }
 
-    async fn carry(self, mut socket: TcpStream, local: NonZeroU16, remote: NonZeroU16) {
-        // Whatever ends this before there is a way to the pod is no clean end.
-        socket.set_abrupt(true);
+    async fn carry(self, socket: TcpStream, local: NonZeroU16, remote: NonZeroU16) {
         // Fails only on a broken socket, which shows soon enough.
         drop(socket.set_nodelay(true));
         let carried = match &self.way {
