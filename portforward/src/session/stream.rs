@@ -218,10 +218,12 @@ impl Stream {
                 set(&mut state.writer, cx);
                 return Poll::Pending;
             }
-            state.sending_bytes = state.sending_bytes.saturating_add(chunk.len());
+            // As much as the driver takes off again.
+            let charge = chunk.len().saturating_add(CHUNK_OVERHEAD);
+            state.sending_bytes = state.sending_bytes.saturating_add(charge);
             self.shared
                 .sending_bytes
-                .fetch_add(chunk.len(), Ordering::Relaxed);
+                .fetch_add(charge, Ordering::Relaxed);
             state.sending.push_back(std::mem::take(chunk));
         }
         self.request(Request::Attend);

@@ -3,6 +3,7 @@
 #![allow(clippy::arithmetic_side_effects, clippy::mem_forget, reason = "a test")]
 
 mod limits;
+mod queue;
 mod stall;
 mod windows;
 
