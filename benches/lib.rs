@@ -1,9 +1,12 @@
-//! What the benchmarks share: a forward, and relays that cross as many sockets, to one target.
+//! What the benchmarks share: forwards, and what crosses as many sockets beside them, to one target.
+
+mod h2_streams;
+mod ways;
+
+pub use ways::{Way, start};
 
 use bytes::BytesMut;
-use portforward::client::Forwarder;
-use portforward::node::{self, Dial, PodRef};
-use portforward::session::{self, Config};
+use portforward::node::{Dial, PodRef};
 use portforward::tls::{self, ClientAuth, Identity};
 use rustls::RootCertStore;
 use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
@@ -11,7 +14,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -28,7 +31,8 @@ impl Dial for To {
     }
 }
 
-/// A server that reads everything and answers each connection's end with one byte.
+/// A server that reads a big-endian count of 8 bytes and as many bytes, and answers with one: not every
+/// protocol can tell it that the client has ended.
 ///
 /// # Errors
 /// The address cannot be bound.
@@ -39,10 +43,17 @@ pub async fn sink() -> io::Result<SocketAddr> {
         while let Ok((mut socket, _)) = listener.accept().await {
             tokio::spawn(async move {
                 let mut buffer = BytesMut::with_capacity(256 << 10);
-                while let Ok(1..) = socket.read_buf(&mut buffer).await {
+                let mut left = socket.read_u64().await?;
+                while left > 0 {
+                    if socket.read_buf(&mut buffer).await? == 0 {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                    left = left.saturating_sub(u64::try_from(buffer.len()).unwrap_or(left));
                     buffer.clear();
                 }
-                drop(tokio::io::AsyncWriteExt::write_all(&mut socket, b"!").await);
+                socket.write_all(b"!").await?;
+                // To its end, so that nothing is reset.
+                socket.read_u8().await
             });
         }
     });
@@ -91,93 +102,3 @@ impl Tls {
 
 trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
-
-/// Accepts connections and carries them to `target` through a client and a node of ours, which
-/// share one connection, plain or TLS.
-///
-/// # Errors
-/// A loopback socket cannot be made.
-pub async fn forward(target: SocketAddr, tls: Option<&Tls>) -> io::Result<SocketAddr> {
-    let between = TcpListener::bind("127.0.0.1:0").await?;
-    let client = TcpStream::connect(between.local_addr()?).await?;
-    let (server, _) = between.accept().await?;
-    client.set_nodelay(true)?;
-    server.set_nodelay(true)?;
-    let forwarder = match tls {
-        None => join(client, server, target)?,
-        Some(tls) => {
-            let (client, server) = tokio::try_join!(tls.connect(client), tls.accept(server))?;
-            join(client, server, target)?
-        }
-    };
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    tokio::spawn(async move {
-        while let Ok((local, _)) = listener.accept().await {
-            let forwarder = forwarder.clone();
-            tokio::spawn(async move { drop(forwarder.forward(local, 80).await) });
-        }
-    });
-    Ok(address)
-}
-
-fn join(client: impl Io, server: impl Io, target: SocketAddr) -> io::Result<Forwarder> {
-    let (session, driver) =
-        session::client(client, BytesMut::new(), Config::default()).map_err(io::Error::other)?;
-    tokio::spawn(driver);
-    let pod = PodRef::new("default", "bench", "0");
-    tokio::spawn(node::serve(
-        server,
-        BytesMut::new(),
-        pod,
-        Arc::new(To(target)),
-    ));
-    Ok(Forwarder::new(session))
-}
-
-/// Two relays of 64 KiB buffers with one connection each per forwarded connection, plain or TLS
-/// between them: as many sockets are crossed, and nothing else is done.
-///
-/// # Errors
-/// A loopback socket cannot be made.
-pub async fn relays(target: SocketAddr, tls: Option<&Tls>) -> io::Result<SocketAddr> {
-    let (outer, inner) = (
-        TcpListener::bind("127.0.0.1:0").await?,
-        TcpListener::bind("127.0.0.1:0").await?,
-    );
-    let (address, between) = (outer.local_addr()?, inner.local_addr()?);
-    let accepting = tls.cloned();
-    tokio::spawn(async move {
-        while let Ok((near, _)) = inner.accept().await {
-            let tls = accepting.clone();
-            tokio::spawn(async move {
-                let far = TcpStream::connect(target).await?;
-                match tls {
-                    None => copy(near, far).await,
-                    Some(tls) => copy(tls.accept(near).await?, far).await,
-                }
-            });
-        }
-    });
-    let connecting = tls.cloned();
-    tokio::spawn(async move {
-        while let Ok((near, _)) = outer.accept().await {
-            let tls = connecting.clone();
-            tokio::spawn(async move {
-                let far = TcpStream::connect(between).await?;
-                match tls {
-                    None => copy(near, far).await,
-                    Some(tls) => copy(near, tls.connect(far).await?).await,
-                }
-            });
-        }
-    });
-    Ok(address)
-}
-
-async fn copy(mut a: impl Io, mut b: impl Io) -> io::Result<()> {
-    let n = 64 << 10;
-    tokio::io::copy_bidirectional_with_sizes(&mut a, &mut b, n, n)
-        .await
-        .map(drop)
-}

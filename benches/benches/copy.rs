@@ -1,39 +1,53 @@
-//! The copy loop: 16 KiB writes through client and node over one connection, plain and TLS, beside
-//! two tokio copy loops with a connection per stream in the same run. Only the ratio counts.
+//! The hot copy loop: an application's writes through a client and a node, by each protocol, plain and TLS,
+//! on 1 and 32 connections at once, beside streams of h2 and two tokio copy loops. Only ratios count.
+//!
+//! `PF_TURNS=N` takes all ways in turn instead, N times, and prints a table of ratios: on a shared machine
+//! what is compared has to be close in time.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    clippy::cast_precision_loss,
     reason = "a benchmark"
 )]
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use benches::{Tls, Way};
+use criterion::{BenchmarkId, Criterion, Throughput};
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 
-const WRITE: usize = 16 << 10;
-const TOTAL: usize = 16 << 20;
+const SIZES: [usize; 3] = [1 << 10, 16 << 10, 1 << 20];
+const STREAMS: [usize; 2] = [1, 32];
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// Sends `TOTAL` bytes over `streams` connections at once and waits for the byte that says that
-/// all has arrived.
-async fn send(address: SocketAddr, streams: usize) {
-    let piece = vec![7; WRITE];
+/// Bytes of one run, over all connections.
+const fn total(write: usize) -> usize {
+    if write < 4096 { 4 << 20 } else { 32 << 20 }
+}
+
+/// Sends `total` bytes over `streams` connections at once and waits until all has arrived.
+async fn send(address: SocketAddr, write: usize, streams: usize) {
     let tasks: Vec<_> = (0..streams)
         .map(|_| {
-            let piece = piece.clone();
             tokio::spawn(async move {
+                let piece = vec![7; write];
+                let writes = total(write) / write / streams;
                 let mut socket = TcpStream::connect(address).await.unwrap();
-                for _ in 0..TOTAL / WRITE / streams {
+                socket.set_nodelay(true).unwrap();
+                let count = u64::try_from(writes * write).unwrap();
+                socket.write_u64(count).await.unwrap();
+                for _ in 0..writes {
                     socket.write_all(&piece).await.unwrap();
                 }
-                socket.shutdown().await.unwrap();
-                socket.read_u8().await.unwrap();
+                assert_eq!(socket.read_u8().await.unwrap(), b'!');
             })
         })
         .collect();
@@ -42,32 +56,116 @@ async fn send(address: SocketAddr, streams: usize) {
     }
 }
 
+struct Case {
+    way: Way,
+    runtime: Runtime,
+    address: SocketAddr,
+}
+
+fn cases(tls: Option<&Tls>) -> Vec<Case> {
+    let case = |way| {
+        let runtime = runtime();
+        let address = runtime.block_on(async {
+            let sink = benches::sink().await.unwrap();
+            benches::start(way, sink, tls).await.unwrap()
+        });
+        Case {
+            way,
+            runtime,
+            address,
+        }
+    };
+    Way::ALL.map(case).into()
+}
+
 fn copy(c: &mut Criterion) {
-    let mut group = c.benchmark_group("copy");
-    group
-        .throughput(Throughput::Bytes(TOTAL as u64))
-        .sample_size(20);
-    let tls = benches::Tls::new().unwrap();
+    let tls = Tls::new().unwrap();
     for (tls, crypt) in [(None, "plain"), (Some(&tls), "TLS")] {
-        for streams in [1, 32] {
-            for name in ["spdy", "relays"] {
-                let runtime = runtime();
-                let address = runtime.block_on(async {
-                    let sink = benches::sink().await.unwrap();
-                    match name {
-                        "spdy" => benches::forward(sink, tls).await.unwrap(),
-                        _ => benches::relays(sink, tls).await.unwrap(),
-                    }
-                });
-                let id = BenchmarkId::new(format!("{crypt} {name}"), streams);
-                group.bench_function(id, |b| {
-                    b.to_async(&runtime).iter(|| send(address, streams));
-                });
+        let cases = cases(tls);
+        for write in SIZES {
+            for streams in STREAMS {
+                let mut group = c.benchmark_group(format!("{crypt}, writes of {write}, {streams}"));
+                let bytes = u64::try_from(total(write) / streams / write * streams * write);
+                group
+                    .throughput(Throughput::Bytes(bytes.unwrap()))
+                    .sample_size(10);
+                for case in &cases {
+                    group.bench_function(BenchmarkId::from_parameter(case.way), |b| {
+                        b.to_async(&case.runtime)
+                            .iter(|| send(case.address, write, streams));
+                    });
+                }
+                group.finish();
             }
         }
     }
-    group.finish();
 }
 
-criterion_group!(all, copy);
-criterion_main!(all);
+/// All ways in turn; medians of the ratios within a turn.
+fn turns(n: usize) {
+    let tls = Tls::new().unwrap();
+    println!("| | writes | connections | relays, MiB/s | spdy / relays | tunnel | channels | h2 |");
+    println!("|---|---|---|---|---|---|---|---|");
+    for (tls, crypt) in [(None, "plain"), (Some(&tls), "TLS")] {
+        let cases = cases(tls);
+        for write in SIZES {
+            for streams in STREAMS {
+                // The first warms up.
+                let mut rows = Vec::new();
+                for turn in 0..=n {
+                    let mut row: Vec<Duration> = vec![Duration::ZERO; cases.len()];
+                    for at in 0..cases.len() {
+                        // Each second one backwards.
+                        let at = if turn % 2 == 0 {
+                            at
+                        } else {
+                            cases.len() - 1 - at
+                        };
+                        let begin = Instant::now();
+                        cases[at]
+                            .runtime
+                            .block_on(send(cases[at].address, write, streams));
+                        row[at] = begin.elapsed();
+                    }
+                    if turn > 0 {
+                        rows.push(row);
+                    }
+                }
+                let last = cases.len() - 1;
+                let ratio = |at: usize| {
+                    let ratios = rows
+                        .iter()
+                        .map(|row| row[last].as_secs_f64() / row[at].as_secs_f64());
+                    median(ratios)
+                };
+                let relays =
+                    median(rows.iter().map(|row| {
+                        total(write) as f64 / f64::from(1 << 20) / row[last].as_secs_f64()
+                    }));
+                let ratios: Vec<_> = (0..last).map(|at| format!("{:.2}", ratio(at))).collect();
+                println!(
+                    "| {crypt} | {write} | {streams} | {relays:.0} | {} |",
+                    ratios.join(" | ")
+                );
+            }
+        }
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn main() {
+    if let Some(n) = std::env::var("PF_TURNS").ok().and_then(|n| n.parse().ok()) {
+        return turns(n);
+    }
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(2))
+        .configure_from_args();
+    copy(&mut criterion);
+    criterion.final_summary();
+}
