@@ -64,8 +64,6 @@ pub struct Driver<T> {
     pub(super) offered: bool,
     /// While reading is paused: when to look for the stream to blame.
     pub(super) blame_at: Option<Instant>,
-    /// Looks at who is to blame since reading paused.
-    pub(super) looks: u32,
     timer: Pin<Box<Sleep>>,
     /// Streams whose unread bytes are over their budget.
     pub(super) pausing: usize,
@@ -116,7 +114,6 @@ impl<T> Driver<T> {
             io,
             input: early,
             blame_at: None,
-            looks: 0,
             conn,
             config,
             shared,
@@ -312,6 +309,7 @@ impl<T> Driver<T> {
         let more = state.wants_to_send();
         state.in_round = more;
         let writer = if state.sending_bytes <= self.shared.stream_send / 2 {
+            state.waits_to_send = false;
             state.writer.take()
         } else {
             None
