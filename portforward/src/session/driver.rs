@@ -52,7 +52,7 @@ pub struct Driver<T> {
     closing: watch::Sender<Option<CloseReason>>,
     /// In order of their ids, so that the same history gives the same session.
     pub(super) streams: BTreeMap<StreamId, Arc<StreamCell>>,
-    /// Streams that the protocol has forgotten, of which something is still unread.
+    /// Streams that the protocol has forgotten, of which something is still unread or not told.
     pub(super) unread: BTreeMap<StreamId, Arc<StreamCell>>,
     /// Streams with something to send, each once.
     pub(super) round: VecDeque<Arc<StreamCell>>,
@@ -250,10 +250,13 @@ impl<T> Driver<T> {
         if self.conn.has_stream(id) {
             return;
         }
-        if let Some(cell) = self.remove(id)
-            && cell.lock().received_bytes > 0
-        {
-            self.unread.insert(id, cell);
+        if let Some(cell) = self.remove(id) {
+            let state = cell.lock();
+            // Forgotten before our FIN: the peer's reset came right behind its own, and is told next.
+            if state.received_bytes > 0 || !state.fin_sent {
+                drop(state);
+                self.unread.insert(id, cell);
+            }
         }
     }
 
