@@ -37,6 +37,8 @@ pub(super) struct Case<'a> {
     pub(super) budget: usize,
     /// Sessions may count windows.
     pub(super) windows: bool,
+    /// It had ended, as the node could see, before the node was told to stop.
+    pub(super) parted: bool,
 }
 
 impl Case<'_> {
@@ -58,6 +60,9 @@ impl Case<'_> {
             wrong.push("a sound session was lost".to_owned());
         }
         if self.link.fault.is_none() && !held && !hasty && !late {
+            self.on_a_sound_link(&mut wrong);
+        }
+        if self.parted && self.plan.ends_well(self.link.speaks) {
             self.on_a_sound_link(&mut wrong);
         }
         for line in wrong {

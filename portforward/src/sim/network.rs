@@ -31,6 +31,8 @@ pub(super) struct Rule {
     pub(super) storm: u64,
     /// Nothing arrives in between.
     pub(super) stall: Option<(Duration, Duration)>,
+    /// Behind each so many bytes a pause: what was said at once arrives in two parts.
+    pub(super) hiccup: Option<(u64, Duration)>,
     /// After so many bytes.
     pub(super) cut: Option<(u64, Cut)>,
 }
@@ -44,6 +46,7 @@ impl Rule {
             piece: 0,
             storm: 0,
             stall: None,
+            hiccup: None,
             cut: None,
         }
     }
@@ -350,8 +353,12 @@ impl End {
         if rule.piece > 0 {
             n = n.min(link.dice.range(1, rule.piece as u64) as usize);
         }
+        let passed = link.lanes[lane].passed;
+        if let Some((every, _)) = rule.hiccup {
+            n = n.min((every - passed % every) as usize);
+        }
         let left = rule.cut.map(|(after, kind)| {
-            let left = after.saturating_sub(link.lanes[lane].passed);
+            let left = after.saturating_sub(passed);
             (left, kind)
         });
         let cut = left.filter(|(left, _)| n as u64 >= *left && *left > 0);
@@ -366,6 +373,12 @@ impl End {
         let mut at = this.free_at.unwrap_or(now).max(now);
         if let Some(nanos) = (n as u64 * 1_000_000).checked_div(rule.rate) {
             at += Duration::from_nanos(nanos);
+        }
+        if let Some((every, pause)) = rule.hiccup
+            && passed > 0
+            && passed % every == 0
+        {
+            at += pause;
         }
         this.free_at = Some(at);
         this.queue.push_back((at + rule.delay, bytes));

@@ -267,6 +267,10 @@ impl Connection {
                 }
                 sleep(Duration::from_millis(10)).await;
             },
+            Reads::Late(time) => {
+                sleep(time).await;
+                self.read_all(end, Way::Down).await
+            }
             Reads::Until(all) => loop {
                 let got = self.record().down.got;
                 if got >= all {

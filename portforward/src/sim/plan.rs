@@ -47,6 +47,8 @@ pub(super) enum Fault {
     Cut(usize, usize, Cut, Duration),
     /// A byte count in the rules.
     CutInRule,
+    /// The node is told to stop once so many connections have ended in order, as far as it can see.
+    StopBehind(usize),
     Crash(Role, Duration),
     /// [`crate::session::Session::close`].
     Close(Duration),
@@ -107,6 +109,8 @@ pub(super) enum Reads {
     Slowly(u64),
     /// Nothing behind so many.
     Until(u64),
+    /// Nothing for so long, then all.
+    Late(Duration),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +133,8 @@ pub(super) enum Pod {
 }
 
 const KB: u64 = 1 << 10;
+/// A stall that no reader here is.
+const PATIENT: Duration = Duration::from_secs(3600);
 
 impl Plan {
     pub(super) fn draw(dice: &mut Dice) -> Self {
@@ -146,24 +152,58 @@ impl Plan {
             config.session_receive = config.stream_receive * dice.pick(&[4, 2, 1]);
             config.stream_send = dice.pick(&[16 << 10, 4 << 10, 1 << 10]);
             config.session_send = config.stream_send * dice.pick(&[4, 2]);
+            if dice.chance(40) {
+                // A pause may be long, and nothing but its end wakes who waits for it. No connection
+                // begins this late.
+                config.stall = PATIENT;
+                config.idle_empty = Duration::from_secs(20);
+            }
         }
+        let late = config.windows || config.stall == PATIENT;
         let links = dice.pick(&[1, 1, 2, 3]);
         let mut next = 1;
         let links = (0..links)
-            .map(|_| LinkPlan::draw(dice, &mut next))
+            .map(|_| LinkPlan::draw(dice, &mut next, late))
             .collect();
         Self { links, config }
+    }
+
+    /// The most that a session may have queued for sending: each stream its budget, or all the session's,
+    /// and one chunk beyond it, which is no more than its socket holds.
+    pub(super) fn sending(&self) -> usize {
+        const TEXT: usize = 512;
+        let chunk = |plan: &ConnectionPlan| {
+            let rules = [&plan.app_rules[0], &plan.pod_rules[1]];
+            let most = rules.map(|rule| match rule.piece {
+                0 => rule.capacity,
+                piece => rule.capacity.min(piece),
+            });
+            most[0].max(most[1]) + TEXT
+        };
+        let budget = |link: &LinkPlan| {
+            let streams = link.connections.len() * self.config.stream_send;
+            let chunks: usize = link.connections.iter().map(chunk).sum();
+            streams.min(self.config.session_send) + chunks
+        };
+        self.links.iter().map(budget).max().unwrap_or(0)
     }
 }
 
 impl LinkPlan {
-    fn draw(dice: &mut Dice, next: &mut u16) -> Self {
+    fn draw(dice: &mut Dice, next: &mut u16, late: bool) -> Self {
+        // What a range of other choices would rarely make together.
+        let (hiccups, parting) = match dice.below(100) {
+            90..=94 => (true, false),
+            95..=99 => (false, true),
+            _ => (false, false),
+        };
         let speaks = match dice.below(6) {
+            _ if parting => Speaks::Spdy,
             0..=2 => Speaks::Spdy,
             3 | 4 => Speaks::Tunnel,
             _ => Speaks::Channels(dice.pick(&[Format::Binary, Format::Base64])),
         };
-        let relayed = dice.chance(40);
+        let relayed = dice.chance(40) && !parting;
         let (mut hops, slow) = (
             [[hop(dice), hop(dice)], [hop(dice), hop(dice)]],
             dice.chance(10),
@@ -172,25 +212,41 @@ impl LinkPlan {
             let (a, b) = (dice.pick(&[0, 1]), dice.pick(&[0, 1]));
             hops[a][b].piece = dice.pick(&[1, 3, 17]);
         }
-        let fault = draw_fault(dice, speaks, relayed, &mut hops);
+        let mut fault = draw_fault(dice, speaks, relayed, &mut hops);
         // Bytes of the whole link; drip-fed ones cost a poll each.
-        let volume = if slow {
+        let up = if slow {
             2 * KB
         } else {
             dice.pick(&[32 * KB, 8 * KB, 256 * KB])
         };
-        let count = if speaks.is_channels() {
+        let mut volume = Volume { up, down: up, late };
+        let mut count = if speaks.is_channels() {
             1
         } else {
             1 + dice.below(dice.clone().pick(&[2, 4, 7]))
         };
-        let connections = (0..count)
+        if hiccups {
+            // Longer than the client's second for a verdict behind FIN. SYN_REPLY has 30 s.
+            let every = dice.pick(&[100, 60]);
+            let hop = usize::from(relayed && dice.chance(50));
+            hops[hop][1].hiccup = Some((every, Duration::from_millis(1200)));
+            volume.down = 256;
+            count = count.min(2);
+        }
+        if parting {
+            fault = Some(Fault::StopBehind(1));
+            count = count.max(2);
+        }
+        let mut connections: Vec<_> = (0..count)
             .map(|_| {
                 let id = *next;
                 *next += 1;
                 ConnectionPlan::draw(dice, id, speaks, volume)
             })
             .collect();
+        if parting && let Some(first) = connections.first_mut() {
+            first.is_read_late(dice, volume);
+        }
         Self {
             speaks,
             relayed,
@@ -206,7 +262,11 @@ impl LinkPlan {
         let slow = |rule: &Rule| {
             let narrow = rule.capacity < 16 << 10 || (1..200).contains(&rule.piece);
             let a_second = rule.capacity as u128 * 1000 / (2 * rule.delay.as_millis() + 1);
-            rule.rate > 0 || a_second < 1_000_000 || rule.stall.is_some() || narrow
+            rule.rate > 0
+                || a_second < 1_000_000
+                || rule.stall.is_some()
+                || rule.hiccup.is_some()
+                || narrow
         };
         self.hops.iter().flatten().any(slow)
     }
@@ -215,6 +275,15 @@ impl LinkPlan {
     pub(super) fn hops(&self) -> usize {
         1 + usize::from(self.relayed)
     }
+}
+
+/// What the connections of a link are to carry, at most.
+#[derive(Clone, Copy, Debug)]
+struct Volume {
+    up: u64,
+    down: u64,
+    /// Nobody takes a reader who begins late for a stalled one.
+    late: bool,
 }
 
 /// Any number up to `high`, or a small one.
@@ -228,6 +297,10 @@ fn amount(dice: &mut Dice, high: u64) -> u64 {
 
 fn millis(dice: &mut Dice, high: u64) -> Duration {
     Duration::from_millis(dice.size(high))
+}
+
+fn late_by(dice: &mut Dice) -> Duration {
+    Duration::from_secs(dice.pick(&[30, 5, 100]))
 }
 
 fn hop(dice: &mut Dice) -> Rule {
@@ -301,25 +374,30 @@ fn draw_fault(
 }
 
 impl ConnectionPlan {
-    fn draw(dice: &mut Dice, id: u16, speaks: Speaks, volume: u64) -> Self {
-        let sends = amount(dice, volume);
-        let pause = if dice.chance(30) {
-            millis(dice, 100)
-        } else {
-            Duration::ZERO
+    fn draw(dice: &mut Dice, id: u16, speaks: Speaks, volume: Volume) -> Self {
+        let Volume {
+            up,
+            down,
+            late: may_be_late,
+        } = volume;
+        let sends = amount(dice, up);
+        let pause = match dice.below(20) {
+            0..=12 => Duration::ZERO,
+            13 => Duration::from_secs(2),
+            _ => millis(dice, 100),
         };
         let late = dice.pick(&[0, 0, 1, 10]);
         let pod = match dice.below(12) {
-            3 | 4 => Pod::Source(amount(dice, volume)),
-            5 | 6 => Pod::Answer(Duration::from_secs(late), amount(dice, volume)),
-            7 => Pod::Reset {
-                after: dice.size(sends.max(1)),
-                says: dice.size(volume),
-            },
+            3 | 4 => Pod::Source(amount(dice, down)),
+            5 | 6 => Pod::Answer(Duration::from_secs(late), amount(dice, down)),
             8 => Pod::Refuse,
             9 => Pod::Silent,
             10 => Pod::Deaf(Duration::from_secs(dice.range(1, 60))),
-            _ => Pod::Echo,
+            0..=2 | 11 if down >= up => Pod::Echo,
+            _ => Pod::Reset {
+                after: dice.size(sends.max(1)),
+                says: dice.size(down),
+            },
         };
         let wait = millis(dice, 3000);
         let then = match dice.below(10) {
@@ -329,10 +407,11 @@ impl ConnectionPlan {
             8 => Then::Abort(wait),
             _ => Then::Drop(wait),
         };
-        let reads = match dice.below(10) {
-            0..=6 => Reads::All,
-            7 | 8 => Reads::Slowly(dice.pick(&[2000, 300])),
-            _ => Reads::Until(dice.size(volume)),
+        let reads = match dice.below(20) {
+            13 if may_be_late && !speaks.is_channels() => Reads::Late(late_by(dice)),
+            14..=17 => Reads::Slowly(dice.pick(&[2000, 300])),
+            18 | 19 => Reads::Until(dice.size(down)),
+            _ => Reads::All,
         };
         let mut this = Self {
             id,
@@ -353,6 +432,18 @@ impl ConnectionPlan {
             this.app.patience = Duration::from_secs(3600);
         }
         this
+    }
+
+    /// All that the pod says, and its end, waits for a reader who is late.
+    fn is_read_late(&mut self, dice: &mut Dice, volume: Volume) {
+        self.pod = Pod::Source(amount(dice, volume.down));
+        self.app.then = Then::HalfClose;
+        self.app.reads = if volume.late {
+            Reads::Late(late_by(dice))
+        } else {
+            Reads::Slowly(300)
+        };
+        self.app.patience = Duration::from_secs(3600);
     }
 
     /// Both ends do their part: on a sound link the connection must end well.
