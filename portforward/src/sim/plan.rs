@@ -157,6 +157,7 @@ impl Plan {
                 // begins this late.
                 config.stall = PATIENT;
                 config.idle_empty = Duration::from_secs(20);
+                config.session_receive = config.stream_receive;
             }
         }
         let late = config.windows || config.stall == PATIENT;
@@ -191,16 +192,18 @@ impl Plan {
 
 impl LinkPlan {
     fn draw(dice: &mut Dice, next: &mut u16, late: bool) -> Self {
-        // What a range of other choices would rarely make together.
-        let (hiccups, parting) = match dice.below(100) {
-            90..=94 => (true, false),
-            95..=99 => (false, true),
-            _ => (false, false),
+        let mood = match dice.below(100) {
+            85..=89 => Mood::Hiccups,
+            90..=94 => Mood::Parting,
+            95..=99 => Mood::Crowd,
+            _ => Mood::Plain,
         };
+        let parting = mood == Mood::Parting;
         let speaks = match dice.below(6) {
             _ if parting => Speaks::Spdy,
             0..=2 => Speaks::Spdy,
             3 | 4 => Speaks::Tunnel,
+            _ if mood == Mood::Crowd => Speaks::Spdy,
             _ => Speaks::Channels(dice.pick(&[Format::Binary, Format::Base64])),
         };
         let relayed = dice.chance(40) && !parting;
@@ -225,13 +228,17 @@ impl LinkPlan {
         } else {
             1 + dice.below(dice.clone().pick(&[2, 4, 7]))
         };
-        if hiccups {
+        if mood == Mood::Hiccups {
             // Longer than the client's second for a verdict behind FIN. SYN_REPLY has 30 s.
             let every = dice.pick(&[100, 60]);
             let hop = usize::from(relayed && dice.chance(50));
             hops[hop][1].hiccup = Some((every, Duration::from_millis(1200)));
             volume.down = 256;
             count = count.min(2);
+        }
+        if mood == Mood::Crowd {
+            volume.down = 256;
+            count = count.max(4);
         }
         if parting {
             fault = Some(Fault::StopBehind(1));
@@ -244,8 +251,10 @@ impl LinkPlan {
                 ConnectionPlan::draw(dice, id, speaks, volume)
             })
             .collect();
-        if parting && let Some(first) = connections.first_mut() {
-            first.is_read_late(dice, volume);
+        match mood {
+            Mood::Parting => connections[0].is_read_late(dice, volume),
+            Mood::Crowd => connections.iter_mut().for_each(|this| this.uploads(dice)),
+            Mood::Plain | Mood::Hiccups => {}
         }
         Self {
             speaks,
@@ -275,6 +284,18 @@ impl LinkPlan {
     pub(super) fn hops(&self) -> usize {
         1 + usize::from(self.relayed)
     }
+}
+
+/// What single choices would rarely make together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mood {
+    Plain,
+    /// What the node says at once arrives in parts.
+    Hiccups,
+    /// The node stops when the first connection has ended, which is still to be read.
+    Parting,
+    /// Many uploads, and nothing comes back that would wake a node by chance.
+    Crowd,
 }
 
 /// What the connections of a link are to carry, at most.
@@ -432,6 +453,13 @@ impl ConnectionPlan {
             this.app.patience = Duration::from_secs(3600);
         }
         this
+    }
+
+    /// An upload that is heard to its end.
+    fn uploads(&mut self, dice: &mut Dice) {
+        self.pod = Pod::Answer(Duration::ZERO, dice.size(256));
+        (self.app.then, self.app.reads) = (Then::HalfClose, Reads::All);
+        self.app.patience = Duration::from_secs(3600);
     }
 
     /// All that the pod says, and its end, waits for a reader who is late.
