@@ -62,7 +62,7 @@ impl Case<'_> {
         if self.link.fault.is_none() && !held && !hasty && !late {
             self.on_a_sound_link(&mut wrong);
         }
-        if self.parted && self.plan.ends_well(self.link.speaks) {
+        if self.parted && !late && self.plan.ends_well(self.link.speaks) {
             self.on_a_sound_link(&mut wrong);
         }
         for line in wrong {

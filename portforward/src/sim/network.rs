@@ -158,14 +158,18 @@ impl Link {
         (!std::mem::replace(told, true)).then(|| io::ErrorKind::ConnectionReset.into())
     }
 
+    /// When this direction goes on, if it stands still.
+    fn stalled(&self, lane: usize, now: Instant) -> Option<Instant> {
+        let (from, until) = self.rules[lane].stall?;
+        let (from, until) = (self.trace.start() + from, self.trace.start() + until);
+        (from <= now && now < until).then_some(until)
+    }
+
     /// What a reader finds: bytes now, an end, or something later.
     fn readable(&mut self, side: usize, now: Instant) -> Found {
         let lane = 1 - side;
-        if let Some((from, until)) = self.rules[lane].stall {
-            let (from, until) = (self.trace.start() + from, self.trace.start() + until);
-            if from <= now && now < until {
-                return Found::Later(Some(until));
-            }
+        if let Some(until) = self.stalled(lane, now) {
+            return Found::Later(Some(until));
         }
         let silent = self.lanes[lane].silent;
         match self.lanes[lane].queue.front() {
@@ -437,7 +441,9 @@ impl End {
     pub(super) fn closes_cleanly(&self) -> bool {
         let link = self.lock();
         let now = Instant::now();
-        let unread = link.lanes[1 - self.side].queue.front();
+        let lane = 1 - self.side;
+        let unread = link.lanes[lane].queue.front();
+        let unread = unread.filter(|_| link.stalled(lane, now).is_none());
         let side = &link.sides[self.side];
         side.dead.is_none() && !side.abrupt && unread.is_none_or(|(at, _)| *at > now)
     }

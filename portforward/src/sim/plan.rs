@@ -138,8 +138,15 @@ const PATIENT: Duration = Duration::from_secs(3600);
 
 impl Plan {
     pub(super) fn draw(dice: &mut Dice) -> Self {
+        let mood = match dice.below(100) {
+            85..=89 => Mood::Hiccups,
+            90..=94 => Mood::Parting,
+            95..=99 => Mood::Crowd,
+            _ => Mood::Plain,
+        };
+        let tight = matches!(mood, Mood::Parting | Mood::Crowd) && dice.chance(75);
         let mut config = Config {
-            windows: dice.chance(60),
+            windows: !tight && dice.chance(60),
             ..Config::default()
         };
         // Small, so that budgets are reached with few bytes.
@@ -147,12 +154,16 @@ impl Plan {
             // A window for each stream: one that is not read takes nothing from the others.
             config.spdy.stream_window = dice.pick(&[64 << 10, 100_000, 1 << 20]);
             config.stream_send = dice.pick(&[64 << 10, 16 << 10, 4 << 10]);
-        } else if dice.chance(80) {
+        } else if tight || dice.chance(80) {
             config.stream_receive = dice.pick(&[64 << 10, 16 << 10, 4 << 10]);
+            if mood == Mood::Crowd {
+                // Together they are over it before one of them is alone.
+                config.stream_receive = 64 << 10;
+            }
             config.session_receive = config.stream_receive * dice.pick(&[4, 2, 1]);
             config.stream_send = dice.pick(&[16 << 10, 4 << 10, 1 << 10]);
             config.session_send = config.stream_send * dice.pick(&[4, 2]);
-            if dice.chance(40) {
+            if tight || dice.chance(40) {
                 // A pause may be long, and nothing but its end wakes who waits for it. No connection
                 // begins this late.
                 config.stall = PATIENT;
@@ -164,7 +175,7 @@ impl Plan {
         let links = dice.pick(&[1, 1, 2, 3]);
         let mut next = 1;
         let links = (0..links)
-            .map(|_| LinkPlan::draw(dice, &mut next, late))
+            .map(|_| LinkPlan::draw(dice, &mut next, mood, late))
             .collect();
         Self { links, config }
     }
@@ -191,13 +202,7 @@ impl Plan {
 }
 
 impl LinkPlan {
-    fn draw(dice: &mut Dice, next: &mut u16, late: bool) -> Self {
-        let mood = match dice.below(100) {
-            85..=89 => Mood::Hiccups,
-            90..=94 => Mood::Parting,
-            95..=99 => Mood::Crowd,
-            _ => Mood::Plain,
-        };
+    fn draw(dice: &mut Dice, next: &mut u16, mood: Mood, late: bool) -> Self {
         let parting = mood == Mood::Parting;
         let speaks = match dice.below(6) {
             _ if parting => Speaks::Spdy,
@@ -209,20 +214,24 @@ impl LinkPlan {
         let relayed = dice.chance(40) && !parting;
         let (mut hops, slow) = (
             [[hop(dice), hop(dice)], [hop(dice), hop(dice)]],
-            dice.chance(10),
+            dice.chance(10) && mood != Mood::Crowd,
         );
         if slow {
             let (a, b) = (dice.pick(&[0, 1]), dice.pick(&[0, 1]));
             hops[a][b].piece = dice.pick(&[1, 3, 17]);
         }
-        let mut fault = draw_fault(dice, speaks, relayed, &mut hops);
+        let fault = if parting {
+            Some(Fault::StopBehind(1))
+        } else {
+            draw_fault(dice, speaks, relayed, &mut hops)
+        };
         // Bytes of the whole link; drip-fed ones cost a poll each.
-        let up = if slow {
+        let most = if slow {
             2 * KB
         } else {
             dice.pick(&[32 * KB, 8 * KB, 256 * KB])
         };
-        let mut volume = Volume { up, down: up, late };
+        let volume = Volume { most, late };
         let mut count = if speaks.is_channels() {
             1
         } else {
@@ -230,18 +239,19 @@ impl LinkPlan {
         };
         if mood == Mood::Hiccups {
             // Longer than the client's second for a verdict behind FIN. SYN_REPLY has 30 s.
-            let every = dice.pick(&[100, 60]);
+            let every = dice.pick(&[60, 24]);
             let hop = usize::from(relayed && dice.chance(50));
             hops[hop][1].hiccup = Some((every, Duration::from_millis(1200)));
-            volume.down = 256;
-            count = count.min(2);
+            count = 1;
         }
         if mood == Mood::Crowd {
-            volume.down = 256;
             count = count.max(4);
+            // One read of the node's is full of small frames of all of them.
+            for [up, _] in &mut hops {
+                (up.capacity, up.piece, up.rate) = (64 << 10, 0, 0);
+            }
         }
         if parting {
-            fault = Some(Fault::StopBehind(1));
             count = count.max(2);
         }
         let mut connections: Vec<_> = (0..count)
@@ -254,7 +264,8 @@ impl LinkPlan {
         match mood {
             Mood::Parting => connections[0].is_read_late(dice, volume),
             Mood::Crowd => connections.iter_mut().for_each(|this| this.uploads(dice)),
-            Mood::Plain | Mood::Hiccups => {}
+            Mood::Hiccups => connections[0].is_reset(dice),
+            Mood::Plain => {}
         }
         Self {
             speaks,
@@ -301,8 +312,7 @@ enum Mood {
 /// What the connections of a link are to carry, at most.
 #[derive(Clone, Copy, Debug)]
 struct Volume {
-    up: u64,
-    down: u64,
+    most: u64,
     /// Nobody takes a reader who begins late for a stalled one.
     late: bool,
 }
@@ -397,11 +407,10 @@ fn draw_fault(
 impl ConnectionPlan {
     fn draw(dice: &mut Dice, id: u16, speaks: Speaks, volume: Volume) -> Self {
         let Volume {
-            up,
-            down,
+            most,
             late: may_be_late,
         } = volume;
-        let sends = amount(dice, up);
+        let sends = amount(dice, most);
         let pause = match dice.below(20) {
             0..=12 => Duration::ZERO,
             13 => Duration::from_secs(2),
@@ -409,16 +418,16 @@ impl ConnectionPlan {
         };
         let late = dice.pick(&[0, 0, 1, 10]);
         let pod = match dice.below(12) {
-            3 | 4 => Pod::Source(amount(dice, down)),
-            5 | 6 => Pod::Answer(Duration::from_secs(late), amount(dice, down)),
+            3 | 4 => Pod::Source(amount(dice, most)),
+            5 | 6 => Pod::Answer(Duration::from_secs(late), amount(dice, most)),
             8 => Pod::Refuse,
             9 => Pod::Silent,
             10 => Pod::Deaf(Duration::from_secs(dice.range(1, 60))),
-            0..=2 | 11 if down >= up => Pod::Echo,
-            _ => Pod::Reset {
+            7 => Pod::Reset {
                 after: dice.size(sends.max(1)),
-                says: dice.size(down),
+                says: dice.size(most),
             },
+            _ => Pod::Echo,
         };
         let wait = millis(dice, 3000);
         let then = match dice.below(10) {
@@ -431,7 +440,7 @@ impl ConnectionPlan {
         let reads = match dice.below(20) {
             13 if may_be_late && !speaks.is_channels() => Reads::Late(late_by(dice)),
             14..=17 => Reads::Slowly(dice.pick(&[2000, 300])),
-            18 | 19 => Reads::Until(dice.size(down)),
+            18 | 19 => Reads::Until(dice.size(most)),
             _ => Reads::All,
         };
         let mut this = Self {
@@ -460,11 +469,20 @@ impl ConnectionPlan {
         self.pod = Pod::Answer(Duration::ZERO, dice.size(256));
         (self.app.then, self.app.reads) = (Then::HalfClose, Reads::All);
         self.app.patience = Duration::from_secs(3600);
+        self.app_rules[0].capacity = dice.pick(&[1 << 10, 300]);
+    }
+
+    /// The pod fails while it is written to.
+    fn is_reset(&mut self, dice: &mut Dice) {
+        let after = dice.below(self.app.sends / 2 + 1);
+        let says = dice.size(256);
+        self.pod = Pod::Reset { after, says };
+        self.app.reads = Reads::All;
     }
 
     /// All that the pod says, and its end, waits for a reader who is late.
     fn is_read_late(&mut self, dice: &mut Dice, volume: Volume) {
-        self.pod = Pod::Source(amount(dice, volume.down));
+        self.pod = Pod::Source(amount(dice, volume.most));
         self.app.then = Then::HalfClose;
         self.app.reads = if volume.late {
             Reads::Late(late_by(dice))
