@@ -62,7 +62,11 @@ impl Case<'_> {
         if self.link.fault.is_none() && !held && !hasty && !late {
             self.on_a_sound_link(&mut wrong);
         }
-        if self.parted && !late && self.plan.ends_well(self.link.speaks) {
+        // Known: a node that has closed resets, after a second, a client that still sends; that destroys what
+        // is still on its way.
+        let [_, back] = &self.link.hops[0];
+        let overtaken = back.rate > 0 || back.stall.is_some() || back.hiccup.is_some();
+        if self.parted && !late && !overtaken && self.plan.ends_well(self.link.speaks) {
             self.on_a_sound_link(&mut wrong);
         }
         for line in wrong {

@@ -139,12 +139,16 @@ const PATIENT: Duration = Duration::from_secs(3600);
 impl Plan {
     pub(super) fn draw(dice: &mut Dice) -> Self {
         let mood = match dice.below(100) {
-            85..=89 => Mood::Hiccups,
+            80..=84 => Mood::Hiccups,
+            85..=89 => Mood::Late,
             90..=94 => Mood::Parting,
             95..=99 => Mood::Crowd,
             _ => Mood::Plain,
         };
-        let tight = matches!(mood, Mood::Parting | Mood::Crowd) && dice.chance(75);
+        let tight = match mood {
+            Mood::Plain | Mood::Hiccups => false,
+            Mood::Late | Mood::Parting | Mood::Crowd => dice.chance(75),
+        };
         let mut config = Config {
             windows: !tight && dice.chance(60),
             ..Config::default()
@@ -203,27 +207,26 @@ impl Plan {
 
 impl LinkPlan {
     fn draw(dice: &mut Dice, next: &mut u16, mood: Mood, late: bool) -> Self {
-        let parting = mood == Mood::Parting;
         let speaks = match dice.below(6) {
-            _ if parting => Speaks::Spdy,
+            _ if mood == Mood::Parting => Speaks::Spdy,
             0..=2 => Speaks::Spdy,
             3 | 4 => Speaks::Tunnel,
-            _ if mood == Mood::Crowd => Speaks::Spdy,
+            _ if mood != Mood::Plain => Speaks::Spdy,
             _ => Speaks::Channels(dice.pick(&[Format::Binary, Format::Base64])),
         };
-        let relayed = dice.chance(40) && !parting;
+        let relayed = dice.chance(40) && mood != Mood::Parting;
         let (mut hops, slow) = (
             [[hop(dice), hop(dice)], [hop(dice), hop(dice)]],
-            dice.chance(10) && mood != Mood::Crowd,
+            dice.chance(10) && mood == Mood::Plain,
         );
         if slow {
             let (a, b) = (dice.pick(&[0, 1]), dice.pick(&[0, 1]));
             hops[a][b].piece = dice.pick(&[1, 3, 17]);
         }
-        let fault = if parting {
-            Some(Fault::StopBehind(1))
-        } else {
-            draw_fault(dice, speaks, relayed, &mut hops)
+        let fault = match mood {
+            Mood::Parting => Some(Fault::StopBehind(1)),
+            Mood::Late => None,
+            _ => draw_fault(dice, speaks, relayed, &mut hops),
         };
         // Bytes of the whole link; drip-fed ones cost a poll each.
         let most = if slow {
@@ -242,17 +245,24 @@ impl LinkPlan {
             let every = dice.pick(&[60, 24]);
             let hop = usize::from(relayed && dice.chance(50));
             hops[hop][1].hiccup = Some((every, Duration::from_millis(1200)));
-            count = 1;
         }
-        if mood == Mood::Crowd {
-            count = count.max(4);
-            // One read of the node's is full of small frames of all of them.
-            for [up, _] in &mut hops {
-                (up.capacity, up.piece, up.rate) = (64 << 10, 0, 0);
+        count = match mood {
+            Mood::Plain => count,
+            Mood::Hiccups | Mood::Late => 1,
+            Mood::Parting => count.max(2),
+            Mood::Crowd => count.max(4),
+        };
+        for [up, back] in &mut hops {
+            match mood {
+                // One read of the node's is full of small frames of all of them, or more than a pod takes
+                // at once.
+                Mood::Crowd | Mood::Hiccups => {
+                    (up.capacity, up.piece, up.rate) = (64 << 10, 0, 0);
+                }
+                // What is not read waits at the node.
+                Mood::Late => back.capacity = back.capacity.min(16 << 10),
+                Mood::Plain | Mood::Parting => {}
             }
-        }
-        if parting {
-            count = count.max(2);
         }
         let mut connections: Vec<_> = (0..count)
             .map(|_| {
@@ -262,7 +272,7 @@ impl LinkPlan {
             })
             .collect();
         match mood {
-            Mood::Parting => connections[0].is_read_late(dice, volume),
+            Mood::Parting | Mood::Late => connections[0].is_read_late(dice, volume),
             Mood::Crowd => connections.iter_mut().for_each(|this| this.uploads(dice)),
             Mood::Hiccups => connections[0].is_reset(dice),
             Mood::Plain => {}
@@ -303,6 +313,8 @@ enum Mood {
     Plain,
     /// What the node says at once arrives in parts.
     Hiccups,
+    /// A single connection, which is over at the node long before it is read.
+    Late,
     /// The node stops when the first connection has ended, which is still to be read.
     Parting,
     /// Many uploads, and nothing comes back that would wake a node by chance.
@@ -474,10 +486,12 @@ impl ConnectionPlan {
 
     /// The pod fails while it is written to.
     fn is_reset(&mut self, dice: &mut Dice) {
-        let after = dice.below(self.app.sends / 2 + 1);
+        self.app.sends = dice.range(4 * KB, 64 * KB);
+        let after = dice.below(self.app.sends / 2);
         let says = dice.size(256);
         self.pod = Pod::Reset { after, says };
         self.app.reads = Reads::All;
+        self.pod_rules[0].capacity = 300;
     }
 
     /// All that the pod says, and its end, waits for a reader who is late.
