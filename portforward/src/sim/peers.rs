@@ -334,7 +334,7 @@ impl Connection {
                     }
                 }
             }
-            Pod::Reset { after, says } => {
+            Pod::Reset { after, says, last } => {
                 let reading = async {
                     while self.record().up.got < after {
                         if self.read(&end, Way::Up, 16 << 10).await.is_err() {
@@ -343,6 +343,7 @@ impl Connection {
                     }
                 };
                 tokio::join!(biased; sends(says), reading);
+                sends(says + last).await;
                 end.set_reset(true);
             }
             Pod::Deaf(time) => {

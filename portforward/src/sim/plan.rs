@@ -120,10 +120,11 @@ pub(super) enum Pod {
     Source(u64),
     /// Reads to the end; so much later it answers and ends.
     Answer(Duration, u64),
-    /// Sends, reads, and resets.
+    /// Sends, reads, has a last word, and resets.
     Reset {
         after: u64,
         says: u64,
+        last: u64,
     },
     Refuse,
     /// Never answers the dial.
@@ -438,6 +439,7 @@ impl ConnectionPlan {
             7 => Pod::Reset {
                 after: dice.size(sends.max(1)),
                 says: dice.size(most),
+                last: dice.pick(&[0, 0, 100]),
             },
             _ => Pod::Echo,
         };
@@ -488,8 +490,8 @@ impl ConnectionPlan {
     fn is_reset(&mut self, dice: &mut Dice) {
         self.app.sends = dice.range(4 * KB, 64 * KB);
         let after = dice.below(self.app.sends / 2);
-        let says = dice.size(256);
-        self.pod = Pod::Reset { after, says };
+        let (says, last) = (dice.size(256), dice.pick(&[100, 10]));
+        self.pod = Pod::Reset { after, says, last };
         self.app.reads = Reads::All;
         self.pod_rules[0].capacity = 300;
     }
