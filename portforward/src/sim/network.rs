@@ -380,7 +380,7 @@ impl End {
         }
         if let Some((every, pause)) = rule.hiccup
             && passed > 0
-            && passed % every == 0
+            && passed.is_multiple_of(every)
         {
             at += pause;
         }
