@@ -247,6 +247,7 @@ impl<S: Socket> Forwarded<S> {
             }
             // Last: also seen while the local side reads nothing, but what it reads goes first.
             if self.failure.is_none()
+                && !self.is_all_here()
                 && let Poll::Ready(failure) = self.relay.data.poll_failed(cx)
             {
                 return Poll::Ready(Step::Failed(failure));
@@ -340,6 +341,12 @@ impl<S: Socket> Forwarded<S> {
             }
             Step::Timer => Some(Err(ForwardError::Timeout)),
         }
+    }
+
+    /// The pod's bytes, its end and a clean verdict have arrived: what happens to the session now takes
+    /// nothing from a local side that is slow to read.
+    fn is_all_here(&self) -> bool {
+        self.verdict == Some(ErrorEnd::Clean) && self.relay.data.has_ended()
     }
 
     /// Remembers the first failure; what arrived is still delivered and the error stream still

@@ -573,6 +573,39 @@ async fn fin_without_a_verdict_reaches_the_application_after_a_grace() {
     forwarded.await.unwrap().unwrap();
 }
 
+/// A session that ends takes nothing back of what has arrived whole.
+#[tokio::test]
+async fn a_slow_reader_gets_all_of_a_connection_that_ended_before_its_session() {
+    let (forwarder, runtime) = runtime();
+    // Sockets that hold less than is sent.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_send_buffer_size(4096).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let app = socket.connect(listener.local_addr().unwrap());
+    let mut app = app.await.unwrap();
+    let (local, _) = listener.accept().await.unwrap();
+    let forwarded = tokio::spawn(async move { forwarder.forward(local, 80).await });
+    let (mut error, mut data) = streams(&runtime).await;
+    app.shutdown().await.unwrap();
+    assert_eq!(data.read(&mut [0]).await.unwrap(), 0);
+    let bytes = pattern(900_000);
+    data.write_all(&bytes).await.unwrap();
+    data.shutdown().await.unwrap();
+    error.shutdown().await.unwrap();
+    sleep(Duration::from_millis(300)).await;
+    runtime.close();
+    // Longer than any grace.
+    sleep(Duration::from_millis(1500)).await;
+    let (got, result) = outcome(app).await;
+    assert_eq!((got.len(), result), (bytes.len(), Ok(())));
+    assert!(got == bytes);
+    let summary = forwarded.await.unwrap().unwrap();
+    assert!(summary.confirmed, "{summary:?}");
+}
+
 #[tokio::test]
 async fn refused_streams_are_errors_not_silence() {
     let (forwarder, runtime) = runtime();

@@ -52,7 +52,7 @@ pub struct Driver<T> {
     closing: watch::Sender<Option<CloseReason>>,
     /// In order of their ids, so that the same history gives the same session.
     pub(super) streams: BTreeMap<StreamId, Arc<StreamCell>>,
-    /// Streams that the protocol has forgotten, of which something is still unread.
+    /// Streams that the protocol has forgotten, of which something is still unread or not told.
     pub(super) unread: BTreeMap<StreamId, Arc<StreamCell>>,
     /// Streams with something to send, each once.
     pub(super) round: VecDeque<Arc<StreamCell>>,
@@ -64,8 +64,6 @@ pub struct Driver<T> {
     pub(super) offered: bool,
     /// While reading is paused: when to look for the stream to blame.
     pub(super) blame_at: Option<Instant>,
-    /// Looks at who is to blame since reading paused.
-    pub(super) looks: u32,
     timer: Pin<Box<Sleep>>,
     /// Streams whose unread bytes are over their budget.
     pub(super) pausing: usize,
@@ -116,7 +114,6 @@ impl<T> Driver<T> {
             io,
             input: early,
             blame_at: None,
-            looks: 0,
             conn,
             config,
             shared,
@@ -253,10 +250,13 @@ impl<T> Driver<T> {
         if self.conn.has_stream(id) {
             return;
         }
-        if let Some(cell) = self.remove(id)
-            && cell.lock().received_bytes > 0
-        {
-            self.unread.insert(id, cell);
+        if let Some(cell) = self.remove(id) {
+            let state = cell.lock();
+            // Forgotten before our FIN: the peer's reset came right behind its own, and is told next.
+            if state.received_bytes > 0 || !state.fin_sent {
+                drop(state);
+                self.unread.insert(id, cell);
+            }
         }
     }
 
@@ -312,6 +312,7 @@ impl<T> Driver<T> {
         let more = state.wants_to_send();
         state.in_round = more;
         let writer = if state.sending_bytes <= self.shared.stream_send / 2 {
+            state.waits_to_send = false;
             state.writer.take()
         } else {
             None

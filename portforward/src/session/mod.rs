@@ -96,7 +96,8 @@ pub struct Config {
     /// sends no more than the peer's queue holds.
     pub lanes: bool,
     /// How long a stream of which nothing is read may pause the others before it is reset: this long
-    /// where one of them has sent something and waits for the answer, else four times as long. One that is
+    /// where one of them has sent something and waits for the answer, else four times as long; four times as
+    /// long too if all the while it has bytes of its own to send that cannot leave. One that is
     /// read, however slowly, is not reset, nor one beside which there is none, or only such as this side
     /// has ended (B14).
     pub stall: Duration,

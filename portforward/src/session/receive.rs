@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 
-/// A stalled stream that holds up nobody who waits for an answer has this many times as long.
+/// A stalled stream that holds up nobody who waits for an answer has this many times as long, and so has
+/// one whose own side waits for us to send.
 const PATIENCE: u32 = 4;
 
 impl<T> Driver<T> {
@@ -30,10 +31,10 @@ impl<T> Driver<T> {
         let over = full || self.pausing > 0;
         if !over {
             self.blame_at = None;
-            self.looks = 0;
         } else if self.blame_at.is_none() {
-            for cell in self.streams.values() {
-                cell.lock().asked = false;
+            for cell in self.streams.values().chain(self.unread.values()) {
+                let mut state = cell.lock();
+                (state.asked, state.looks) = (false, 0);
             }
             self.watch_progress();
         }
@@ -43,7 +44,9 @@ impl<T> Driver<T> {
     /// From now on it counts which streams are read.
     pub(super) fn watch_progress(&mut self) {
         for cell in self.streams.values().chain(self.unread.values()) {
-            cell.lock().progressed = false;
+            let mut state = cell.lock();
+            state.progressed = false;
+            state.waits_to_send = state.writer.is_some();
         }
         self.blame_at = Instant::now().checked_add(self.config.stall);
     }
@@ -65,9 +68,10 @@ impl<T> Driver<T> {
         (others > partner, asked && others > partner)
     }
 
-    /// The stream to blame: of those that nobody reads and that caused the pause, the one with the
-    /// most unread bytes.
-    fn most_stalled(&self) -> Option<(StreamId, Arc<StreamCell>)> {
+    /// The stream to blame, and whether it deserves patience: of those that nobody reads and that caused
+    /// the pause, the one with the most unread bytes. A reader that may itself wait until we have sent what
+    /// it said (an echo, while the peer takes nothing) comes last.
+    fn most_stalled(&self) -> Option<(StreamId, Arc<StreamCell>, bool)> {
         let all = || self.streams.iter().chain(&self.unread);
         let holders = all()
             .filter(|(_, cell)| cell.lock().received_bytes > 0)
@@ -85,23 +89,28 @@ impl<T> Driver<T> {
             } else {
                 state.received_bytes > share
             };
-            (cause && !state.progressed).then_some(state.received_bytes)
+            let own = !(state.waits_to_send && state.writer.is_some());
+            (cause && !state.progressed).then_some((own, state.received_bytes))
         };
         let stalled = all().filter_map(|(id, cell)| Some((to_blame(cell)?, id, cell)));
         stalled
-            .max_by_key(|(bytes, ..)| *bytes)
-            .map(|(_, id, cell)| (*id, Arc::clone(cell)))
+            .max_by_key(|(blame, ..)| *blame)
+            .map(|((own, _), id, cell)| (*id, Arc::clone(cell), !own))
     }
 
     pub(super) fn reset_stalled(&mut self) {
-        let Some((id, cell)) = self.most_stalled() else {
+        for cell in self.streams.values().chain(self.unread.values()) {
+            let mut state = cell.lock();
+            let looks = state.looks.saturating_add(1);
+            state.looks = if state.progressed { 0 } else { looks };
+        }
+        let Some((id, cell, patience)) = self.most_stalled() else {
             return;
         };
         // Alone on its connection a stream may wait for ever.
-        self.looks = self.looks.saturating_add(1);
         match self.holds_up(id) {
-            (_, true) => {}
-            (true, false) if self.looks >= PATIENCE => {}
+            (_, true) if !patience => {}
+            (true, _) if cell.lock().looks >= PATIENCE => {}
             _ => return,
         }
         self.conn.reset(id, RstStatus::FLOW_CONTROL_ERROR);

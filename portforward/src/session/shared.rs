@@ -75,6 +75,10 @@ pub(super) struct StreamState {
     pub(super) consumed: usize,
     /// Something was read since the driver last looked for stalled streams.
     pub(super) progressed: bool,
+    /// So many looks in a row found nothing read.
+    pub(super) looks: u32,
+    /// The writer has been waiting for room ever since.
+    pub(super) waits_to_send: bool,
     /// Something was sent since reading paused: an answer is waited for.
     pub(super) asked: bool,
     /// Nobody will read: the driver discards.

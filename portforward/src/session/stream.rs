@@ -160,6 +160,11 @@ impl Stream {
         }
     }
 
+    /// The peer's FIN has come, though what is before it may be unread.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.cell.lock().end, Some(End::Fin))
+    }
+
     /// Charged bytes that wait to be read.
     #[cfg(test)]
     pub(crate) fn held(&self) -> usize {

@@ -411,6 +411,20 @@ async fn a_failure_behind_fin_reaches_the_writer() {
     }
 }
 
+/// Both in one read: the protocol has forgotten the stream before its FIN is told.
+#[tokio::test]
+async fn a_reset_right_behind_fin_reaches_the_writer() {
+    let (session, mut peer, _driver) = raw(Role::Client);
+    let mut stream = session.open(headers()).unwrap();
+    let fin = b"\0\0\0\x01\x01\0\0\0";
+    let reset = b"\x80\x03\0\x03\0\0\0\x08\0\0\0\x01\0\0\0\x05";
+    peer.write_all(&[&fin[..], reset].concat()).await.unwrap();
+    let failed = poll_fn(|cx| stream.poll_failed(cx));
+    let failure = tokio::time::timeout(Duration::from_secs(5), failed).await;
+    assert_eq!(failure.unwrap(), StreamFailure::Reset(RstStatus::CANCEL));
+    assert_eq!(stream.read(&mut [0; 4]).await.unwrap(), 0);
+}
+
 #[tokio::test]
 async fn a_stream_reset_before_it_left_fails() {
     let (client, _server) = pair(1 << 16);

@@ -37,6 +37,8 @@ pub(super) struct Case<'a> {
     pub(super) budget: usize,
     /// Sessions may count windows.
     pub(super) windows: bool,
+    /// It had ended, as the node could see, before the node was told to stop.
+    pub(super) parted: bool,
 }
 
 impl Case<'_> {
@@ -58,6 +60,13 @@ impl Case<'_> {
             wrong.push("a sound session was lost".to_owned());
         }
         if self.link.fault.is_none() && !held && !hasty && !late {
+            self.on_a_sound_link(&mut wrong);
+        }
+        // Known: a node that has closed resets, after a second, a client that still sends; that destroys what
+        // is still on its way.
+        let [_, back] = &self.link.hops[0];
+        let overtaken = back.rate > 0 || back.stall.is_some() || back.hiccup.is_some();
+        if self.parted && !late && !overtaken && self.plan.ends_well(self.link.speaks) {
             self.on_a_sound_link(&mut wrong);
         }
         for line in wrong {

@@ -63,15 +63,9 @@ fn run(mut dice: Dice, log: bool) -> Report {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        // One read of many small frames, each charged 256 bytes more; one chunk for each stream.
-        let streams: usize = plan
-            .links
-            .iter()
-            .map(|link| 2 * link.connections.len())
-            .sum();
+        // One read of many small frames, each charged 256 bytes more.
         let received = plan.config.session_receive + (64 << 10) / 9 * 257;
-        let sending = plan.config.session_send + streams * (64 << 10);
-        let trace = Trace::new(log, [received, sending]);
+        let trace = Trace::new(log, [received, plan.sending()]);
         world::run(plan, dice, &trace).await;
         let events = trace.events();
         let (hash, wrong) = trace.end();

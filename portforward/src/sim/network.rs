@@ -31,6 +31,8 @@ pub(super) struct Rule {
     pub(super) storm: u64,
     /// Nothing arrives in between.
     pub(super) stall: Option<(Duration, Duration)>,
+    /// Behind each so many bytes a pause: what was said at once arrives in two parts.
+    pub(super) hiccup: Option<(u64, Duration)>,
     /// After so many bytes.
     pub(super) cut: Option<(u64, Cut)>,
 }
@@ -44,6 +46,7 @@ impl Rule {
             piece: 0,
             storm: 0,
             stall: None,
+            hiccup: None,
             cut: None,
         }
     }
@@ -155,14 +158,18 @@ impl Link {
         (!std::mem::replace(told, true)).then(|| io::ErrorKind::ConnectionReset.into())
     }
 
+    /// When this direction goes on, if it stands still.
+    fn stalled(&self, lane: usize, now: Instant) -> Option<Instant> {
+        let (from, until) = self.rules[lane].stall?;
+        let (from, until) = (self.trace.start() + from, self.trace.start() + until);
+        (from <= now && now < until).then_some(until)
+    }
+
     /// What a reader finds: bytes now, an end, or something later.
     fn readable(&mut self, side: usize, now: Instant) -> Found {
         let lane = 1 - side;
-        if let Some((from, until)) = self.rules[lane].stall {
-            let (from, until) = (self.trace.start() + from, self.trace.start() + until);
-            if from <= now && now < until {
-                return Found::Later(Some(until));
-            }
+        if let Some(until) = self.stalled(lane, now) {
+            return Found::Later(Some(until));
         }
         let silent = self.lanes[lane].silent;
         match self.lanes[lane].queue.front() {
@@ -350,8 +357,12 @@ impl End {
         if rule.piece > 0 {
             n = n.min(link.dice.range(1, rule.piece as u64) as usize);
         }
+        let passed = link.lanes[lane].passed;
+        if let Some((every, _)) = rule.hiccup {
+            n = n.min((every - passed % every) as usize);
+        }
         let left = rule.cut.map(|(after, kind)| {
-            let left = after.saturating_sub(link.lanes[lane].passed);
+            let left = after.saturating_sub(passed);
             (left, kind)
         });
         let cut = left.filter(|(left, _)| n as u64 >= *left && *left > 0);
@@ -366,6 +377,12 @@ impl End {
         let mut at = this.free_at.unwrap_or(now).max(now);
         if let Some(nanos) = (n as u64 * 1_000_000).checked_div(rule.rate) {
             at += Duration::from_nanos(nanos);
+        }
+        if let Some((every, pause)) = rule.hiccup
+            && passed > 0
+            && passed.is_multiple_of(every)
+        {
+            at += pause;
         }
         this.free_at = Some(at);
         this.queue.push_back((at + rule.delay, bytes));
@@ -424,7 +441,9 @@ impl End {
     pub(super) fn closes_cleanly(&self) -> bool {
         let link = self.lock();
         let now = Instant::now();
-        let unread = link.lanes[1 - self.side].queue.front();
+        let lane = 1 - self.side;
+        let unread = link.lanes[lane].queue.front();
+        let unread = unread.filter(|_| link.stalled(lane, now).is_none());
         let side = &link.sides[self.side];
         side.dead.is_none() && !side.abrupt && unread.is_none_or(|(at, _)| *at > now)
     }

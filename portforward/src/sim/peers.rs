@@ -267,6 +267,10 @@ impl Connection {
                 }
                 sleep(Duration::from_millis(10)).await;
             },
+            Reads::Late(time) => {
+                sleep(time).await;
+                self.read_all(end, Way::Down).await
+            }
             Reads::Until(all) => loop {
                 let got = self.record().down.got;
                 if got >= all {
@@ -330,7 +334,7 @@ impl Connection {
                     }
                 }
             }
-            Pod::Reset { after, says } => {
+            Pod::Reset { after, says, last } => {
                 let reading = async {
                     while self.record().up.got < after {
                         if self.read(&end, Way::Up, 16 << 10).await.is_err() {
@@ -339,6 +343,7 @@ impl Connection {
                     }
                 };
                 tokio::join!(biased; sends(says), reading);
+                sends(says + last).await;
                 end.set_reset(true);
             }
             Pod::Deaf(time) => {

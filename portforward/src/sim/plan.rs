@@ -47,6 +47,8 @@ pub(super) enum Fault {
     Cut(usize, usize, Cut, Duration),
     /// A byte count in the rules.
     CutInRule,
+    /// The node is told to stop once so many connections have ended in order, as far as it can see.
+    StopBehind(usize),
     Crash(Role, Duration),
     /// [`crate::session::Session::close`].
     Close(Duration),
@@ -107,6 +109,8 @@ pub(super) enum Reads {
     Slowly(u64),
     /// Nothing behind so many.
     Until(u64),
+    /// Nothing for so long, then all.
+    Late(Duration),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,10 +120,11 @@ pub(super) enum Pod {
     Source(u64),
     /// Reads to the end; so much later it answers and ends.
     Answer(Duration, u64),
-    /// Sends, reads, and resets.
+    /// Sends, reads, has a last word, and resets.
     Reset {
         after: u64,
         says: u64,
+        last: u64,
     },
     Refuse,
     /// Never answers the dial.
@@ -129,11 +134,24 @@ pub(super) enum Pod {
 }
 
 const KB: u64 = 1 << 10;
+/// A stall that no reader here is.
+const PATIENT: Duration = Duration::from_secs(3600);
 
 impl Plan {
     pub(super) fn draw(dice: &mut Dice) -> Self {
+        let mood = match dice.below(100) {
+            80..=84 => Mood::Hiccups,
+            85..=89 => Mood::Late,
+            90..=94 => Mood::Parting,
+            95..=99 => Mood::Crowd,
+            _ => Mood::Plain,
+        };
+        let tight = match mood {
+            Mood::Plain | Mood::Hiccups => false,
+            Mood::Late | Mood::Parting | Mood::Crowd => dice.chance(75),
+        };
         let mut config = Config {
-            windows: dice.chance(60),
+            windows: !tight && dice.chance(60),
             ..Config::default()
         };
         // Small, so that budgets are reached with few bytes.
@@ -141,56 +159,125 @@ impl Plan {
             // A window for each stream: one that is not read takes nothing from the others.
             config.spdy.stream_window = dice.pick(&[64 << 10, 100_000, 1 << 20]);
             config.stream_send = dice.pick(&[64 << 10, 16 << 10, 4 << 10]);
-        } else if dice.chance(80) {
+        } else if tight || dice.chance(80) {
             config.stream_receive = dice.pick(&[64 << 10, 16 << 10, 4 << 10]);
+            if mood == Mood::Crowd {
+                // Together they are over it before one of them is alone.
+                config.stream_receive = 64 << 10;
+            }
             config.session_receive = config.stream_receive * dice.pick(&[4, 2, 1]);
             config.stream_send = dice.pick(&[16 << 10, 4 << 10, 1 << 10]);
             config.session_send = config.stream_send * dice.pick(&[4, 2]);
+            if tight || dice.chance(40) {
+                // A pause may be long, and nothing but its end wakes who waits for it. No connection
+                // begins this late.
+                config.stall = PATIENT;
+                config.idle_empty = Duration::from_secs(20);
+                config.session_receive = config.stream_receive;
+            }
         }
+        let late = config.windows || config.stall == PATIENT;
         let links = dice.pick(&[1, 1, 2, 3]);
         let mut next = 1;
         let links = (0..links)
-            .map(|_| LinkPlan::draw(dice, &mut next))
+            .map(|_| LinkPlan::draw(dice, &mut next, mood, late))
             .collect();
         Self { links, config }
+    }
+
+    /// The most that a session may have queued for sending: each stream its budget, or all the session's,
+    /// and one chunk beyond it, which is no more than its socket holds.
+    pub(super) fn sending(&self) -> usize {
+        const TEXT: usize = 512;
+        let chunk = |plan: &ConnectionPlan| {
+            let rules = [&plan.app_rules[0], &plan.pod_rules[1]];
+            let most = rules.map(|rule| match rule.piece {
+                0 => rule.capacity,
+                piece => rule.capacity.min(piece),
+            });
+            most[0].max(most[1]) + TEXT
+        };
+        let budget = |link: &LinkPlan| {
+            let streams = link.connections.len() * self.config.stream_send;
+            let chunks: usize = link.connections.iter().map(chunk).sum();
+            streams.min(self.config.session_send) + chunks
+        };
+        self.links.iter().map(budget).max().unwrap_or(0)
     }
 }
 
 impl LinkPlan {
-    fn draw(dice: &mut Dice, next: &mut u16) -> Self {
+    fn draw(dice: &mut Dice, next: &mut u16, mood: Mood, late: bool) -> Self {
         let speaks = match dice.below(6) {
+            _ if mood == Mood::Parting => Speaks::Spdy,
             0..=2 => Speaks::Spdy,
             3 | 4 => Speaks::Tunnel,
+            _ if mood != Mood::Plain => Speaks::Spdy,
             _ => Speaks::Channels(dice.pick(&[Format::Binary, Format::Base64])),
         };
-        let relayed = dice.chance(40);
+        let relayed = dice.chance(40) && mood != Mood::Parting;
         let (mut hops, slow) = (
             [[hop(dice), hop(dice)], [hop(dice), hop(dice)]],
-            dice.chance(10),
+            dice.chance(10) && mood == Mood::Plain,
         );
         if slow {
             let (a, b) = (dice.pick(&[0, 1]), dice.pick(&[0, 1]));
             hops[a][b].piece = dice.pick(&[1, 3, 17]);
         }
-        let fault = draw_fault(dice, speaks, relayed, &mut hops);
+        let fault = match mood {
+            Mood::Parting => Some(Fault::StopBehind(1)),
+            Mood::Late => None,
+            _ => draw_fault(dice, speaks, relayed, &mut hops),
+        };
         // Bytes of the whole link; drip-fed ones cost a poll each.
-        let volume = if slow {
+        let most = if slow {
             2 * KB
         } else {
             dice.pick(&[32 * KB, 8 * KB, 256 * KB])
         };
-        let count = if speaks.is_channels() {
+        let volume = Volume { most, late };
+        let mut count = if speaks.is_channels() {
             1
         } else {
             1 + dice.below(dice.clone().pick(&[2, 4, 7]))
         };
-        let connections = (0..count)
+        if mood == Mood::Hiccups {
+            // Longer than the client's second for a verdict behind FIN. SYN_REPLY has 30 s.
+            let every = dice.pick(&[60, 24]);
+            let hop = usize::from(relayed && dice.chance(50));
+            hops[hop][1].hiccup = Some((every, Duration::from_millis(1200)));
+        }
+        count = match mood {
+            Mood::Plain => count,
+            Mood::Hiccups | Mood::Late => 1,
+            Mood::Parting => count.max(2),
+            Mood::Crowd => count.max(4),
+        };
+        for [up, back] in &mut hops {
+            match mood {
+                // One read of the node's is full of small frames of all of them, or more than a pod takes
+                // at once.
+                Mood::Crowd | Mood::Hiccups => {
+                    (up.capacity, up.piece, up.rate) = (64 << 10, 0, 0);
+                }
+                // What is not read waits at the node.
+                Mood::Late => back.capacity = back.capacity.min(16 << 10),
+                Mood::Plain | Mood::Parting => {}
+            }
+        }
+        let mut connections: Vec<_> = (0..count)
             .map(|_| {
                 let id = *next;
                 *next += 1;
                 ConnectionPlan::draw(dice, id, speaks, volume)
             })
             .collect();
+        match mood {
+            Mood::Parting | Mood::Late => connections[0].is_read_late(dice, volume),
+            Mood::Crowd => connections.iter_mut().for_each(|this| this.uploads(dice)),
+            Mood::Hiccups => connections[0].is_reset(dice),
+            Mood::Plain => {}
+        }
         Self {
             speaks,
             relayed,
@@ -206,7 +293,11 @@ impl LinkPlan {
         let slow = |rule: &Rule| {
             let narrow = rule.capacity < 16 << 10 || (1..200).contains(&rule.piece);
             let a_second = rule.capacity as u128 * 1000 / (2 * rule.delay.as_millis() + 1);
-            rule.rate > 0 || a_second < 1_000_000 || rule.stall.is_some() || narrow
+            rule.rate > 0
+                || a_second < 1_000_000
+                || rule.stall.is_some()
+                || rule.hiccup.is_some()
+                || narrow
         };
         self.hops.iter().flatten().any(slow)
     }
@@ -215,6 +306,28 @@ impl LinkPlan {
     pub(super) fn hops(&self) -> usize {
         1 + usize::from(self.relayed)
     }
+}
+
+/// What single choices would rarely make together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mood {
+    Plain,
+    /// What the node says at once arrives in parts.
+    Hiccups,
+    /// A single connection, which is over at the node long before it is read.
+    Late,
+    /// The node stops when the first connection has ended, which is still to be read.
+    Parting,
+    /// Many uploads, and nothing comes back that would wake a node by chance.
+    Crowd,
+}
+
+/// What the connections of a link are to carry, at most.
+#[derive(Clone, Copy, Debug)]
+struct Volume {
+    most: u64,
+    /// Nobody takes a reader who begins late for a stalled one.
+    late: bool,
 }
 
 /// Any number up to `high`, or a small one.
@@ -228,6 +341,10 @@ fn amount(dice: &mut Dice, high: u64) -> u64 {
 
 fn millis(dice: &mut Dice, high: u64) -> Duration {
     Duration::from_millis(dice.size(high))
+}
+
+fn late_by(dice: &mut Dice) -> Duration {
+    Duration::from_secs(dice.pick(&[30, 5, 100]))
 }
 
 fn hop(dice: &mut Dice) -> Rule {
@@ -301,24 +418,29 @@ fn draw_fault(
 }
 
 impl ConnectionPlan {
-    fn draw(dice: &mut Dice, id: u16, speaks: Speaks, volume: u64) -> Self {
-        let sends = amount(dice, volume);
-        let pause = if dice.chance(30) {
-            millis(dice, 100)
-        } else {
-            Duration::ZERO
+    fn draw(dice: &mut Dice, id: u16, speaks: Speaks, volume: Volume) -> Self {
+        let Volume {
+            most,
+            late: may_be_late,
+        } = volume;
+        let sends = amount(dice, most);
+        let pause = match dice.below(20) {
+            0..=12 => Duration::ZERO,
+            13 => Duration::from_secs(2),
+            _ => millis(dice, 100),
         };
         let late = dice.pick(&[0, 0, 1, 10]);
         let pod = match dice.below(12) {
-            3 | 4 => Pod::Source(amount(dice, volume)),
-            5 | 6 => Pod::Answer(Duration::from_secs(late), amount(dice, volume)),
-            7 => Pod::Reset {
-                after: dice.size(sends.max(1)),
-                says: dice.size(volume),
-            },
+            3 | 4 => Pod::Source(amount(dice, most)),
+            5 | 6 => Pod::Answer(Duration::from_secs(late), amount(dice, most)),
             8 => Pod::Refuse,
             9 => Pod::Silent,
             10 => Pod::Deaf(Duration::from_secs(dice.range(1, 60))),
+            7 => Pod::Reset {
+                after: dice.size(sends.max(1)),
+                says: dice.size(most),
+                last: dice.pick(&[0, 0, 100]),
+            },
             _ => Pod::Echo,
         };
         let wait = millis(dice, 3000);
@@ -329,10 +451,11 @@ impl ConnectionPlan {
             8 => Then::Abort(wait),
             _ => Then::Drop(wait),
         };
-        let reads = match dice.below(10) {
-            0..=6 => Reads::All,
-            7 | 8 => Reads::Slowly(dice.pick(&[2000, 300])),
-            _ => Reads::Until(dice.size(volume)),
+        let reads = match dice.below(20) {
+            13 if may_be_late && !speaks.is_channels() => Reads::Late(late_by(dice)),
+            14..=17 => Reads::Slowly(dice.pick(&[2000, 300])),
+            18 | 19 => Reads::Until(dice.size(most)),
+            _ => Reads::All,
         };
         let mut this = Self {
             id,
@@ -353,6 +476,36 @@ impl ConnectionPlan {
             this.app.patience = Duration::from_secs(3600);
         }
         this
+    }
+
+    /// An upload that is heard to its end.
+    fn uploads(&mut self, dice: &mut Dice) {
+        self.pod = Pod::Answer(Duration::ZERO, dice.size(256));
+        (self.app.then, self.app.reads) = (Then::HalfClose, Reads::All);
+        self.app.patience = Duration::from_secs(3600);
+        self.app_rules[0].capacity = dice.pick(&[1 << 10, 300]);
+    }
+
+    /// The pod fails while it is written to.
+    fn is_reset(&mut self, dice: &mut Dice) {
+        self.app.sends = dice.range(4 * KB, 64 * KB);
+        let after = dice.below(self.app.sends / 2);
+        let (says, last) = (dice.size(256), dice.pick(&[100, 10]));
+        self.pod = Pod::Reset { after, says, last };
+        self.app.reads = Reads::All;
+        self.pod_rules[0].capacity = 300;
+    }
+
+    /// All that the pod says, and its end, waits for a reader who is late.
+    fn is_read_late(&mut self, dice: &mut Dice, volume: Volume) {
+        self.pod = Pod::Source(amount(dice, volume.most));
+        self.app.then = Then::HalfClose;
+        self.app.reads = if volume.late {
+            Reads::Late(late_by(dice))
+        } else {
+            Reads::Slowly(300)
+        };
+        self.app.patience = Duration::from_secs(3600);
     }
 
     /// Both ends do their part: on a sound link the connection must end well.

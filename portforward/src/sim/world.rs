@@ -6,7 +6,7 @@ use super::network::{End, Hand, connection};
 use super::peers::Connection;
 use super::plan::{Fault, LinkPlan, Plan, Pod, Role, Speaks};
 use super::trace::Trace;
-use super::wire::Tap;
+use super::wire::{Pairs, Tap};
 use crate::client::{ForwardError, Forwarder, carry};
 use crate::gateway::relay;
 use crate::node::{Agreed, Dial, PodRef, Protocol, serve_config};
@@ -14,7 +14,7 @@ use crate::observe::{Place, Watch};
 use crate::session::{self, CloseReason, Config, Session, channels, gauge};
 use crate::websocket::WsByteStream;
 use bytes::BytesMut;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::io;
 use std::pin::Pin;
@@ -105,6 +105,10 @@ struct Link {
     helpers: Vec<JoinHandle<()>>,
     session: Option<Session>,
     crashed: Arc<Mutex<Vec<Role>>>,
+    /// What the node has seen, where it can be seen from outside.
+    pairs: Arc<Pairs>,
+    /// Connections that had ended when the node was told to stop.
+    parted: Arc<Mutex<BTreeSet<u16>>>,
 }
 
 impl Link {
@@ -128,6 +132,8 @@ impl Link {
             helpers: Vec::new(),
             session: None,
             crashed: Arc::default(),
+            pairs: Arc::default(),
+            parted: Arc::default(),
         }
     }
 
@@ -180,11 +186,14 @@ impl Link {
             Speaks::Channels(format) => Protocol::Channels(format, ports),
         };
         let agreed = Agreed::new(PodRef::new("ns", "pod", "uid"), protocol);
-        let config = self.config.clone();
-        let node = self.spawn(async move {
-            let stop = async move { stop.notified().await };
-            serve_config(io, BytesMut::new(), agreed, config, pods, stop, None).await;
-        });
+        let (config, early) = (self.config.clone(), BytesMut::new());
+        let stop = async move { stop.notified().await };
+        let node = if self.plan.speaks == Speaks::Spdy {
+            let io = Tap::node(io, self.name, self.trace.clone(), &self.pairs);
+            self.spawn(serve_config(io, early, agreed, config, pods, stop, None))
+        } else {
+            self.spawn(serve_config(io, early, agreed, config, pods, stop, None))
+        };
         self.roles.insert(Role::Node as u8, node);
     }
 
@@ -193,14 +202,14 @@ impl Link {
         let (name, trace, config) = (self.name, self.trace.clone(), self.config.clone());
         let driver: Pin<Box<dyn Future<Output = CloseReason> + Send>> = match self.plan.speaks {
             Speaks::Spdy => {
-                let io = Tap::new(io, name, trace.clone());
+                let io = Tap::client(io, name, trace.clone());
                 let (session, driver) = session::client(io, early, config).unwrap();
                 self.forward_over(session);
                 Box::pin(driver)
             }
             Speaks::Tunnel => {
                 let io = WsByteStream::client(io, BytesMut::new()).unwrap();
-                let io = Tap::new(io, name, trace.clone());
+                let io = Tap::client(io, name, trace.clone());
                 let (session, driver) = session::client(io, early, config).unwrap();
                 self.forward_over(session);
                 Box::pin(driver)
@@ -259,7 +268,11 @@ impl Link {
 
     fn begin_fault(&mut self, hands: Vec<Arc<Hand>>, stop: Arc<Notify>) {
         let Some(fault) = self.plan.fault else { return };
-        let session = self.session.clone();
+        // A node that has no reason to stop keeps no session alive.
+        let waits = matches!(fault, Fault::StopBehind(_));
+        let session = self.session.clone().filter(|_| !waits);
+        let (pairs, parted) = (Arc::clone(&self.pairs), Arc::clone(&self.parted));
+        let relayed = self.plan.relayed;
         let (crashed, trace, name) = (Arc::clone(&self.crashed), self.trace.clone(), self.name);
         let role = |role: Role| self.roles.get(&(role as u8)).map(JoinHandle::abort_handle);
         let victims: Vec<_> = match fault {
@@ -271,12 +284,13 @@ impl Link {
             _ => Vec::new(),
         };
         let task = tokio::spawn(async move {
-            let (Fault::Cut(.., at) | Fault::Crash(_, at) | Fault::Close(at) | Fault::Stop(at)) =
-                fault
-            else {
-                return;
-            };
-            sleep(at).await;
+            match fault {
+                Fault::Cut(.., at) | Fault::Crash(_, at) | Fault::Close(at) | Fault::Stop(at) => {
+                    sleep(at).await;
+                }
+                Fault::StopBehind(ended) => pairs.wait_for(ended).await,
+                Fault::CutInRule => return,
+            }
             trace.say(format_args!("link {name}: {fault:?}"));
             match fault {
                 Fault::Cut(hop, lane, kind, _) => hands[hop].cut(lane, kind),
@@ -292,7 +306,13 @@ impl Link {
                         session.close();
                     }
                 }
-                Fault::Stop(_) => stop.notify_one(),
+                Fault::Stop(_) | Fault::StopBehind(_) => {
+                    // A relay may lose what it has not passed on when it cannot write any more.
+                    if !relayed {
+                        *parted.lock().unwrap() = pairs.ended();
+                    }
+                    stop.notify_one();
+                }
             }
         });
         self.helpers.push(task);
@@ -368,6 +388,7 @@ impl Link {
 
     fn check(&self) {
         let crashed = self.crashed.lock().unwrap();
+        let parted = self.parted.lock().unwrap();
         for (connection, outcome) in self.connections.iter().zip(&self.outcomes) {
             let record = connection.record();
             let outcome = outcome.lock().unwrap();
@@ -383,6 +404,7 @@ impl Link {
                 outcome: outcome.as_ref(),
                 budget: self.config.stream_receive,
                 windows: self.config.windows && !self.plan.speaks.is_channels(),
+                parted: parted.contains(&connection.plan.id),
             };
             case.check(&self.trace);
         }

@@ -1,9 +1,10 @@
 //! When a stream that nobody reads is reset for the sake of others (B14), without flow control.
 
 use super::{open, pair_with};
-use crate::session::{Config, Stream, StreamFailure, stream_failure};
+use crate::session::{self, Config, Stream, StreamFailure, stream_failure};
+use bytes::BytesMut;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex};
 use tokio::time::{Instant, sleep, timeout};
 
 const STALL: Duration = Duration::from_secs(1);
@@ -18,7 +19,7 @@ fn config() -> Config {
 }
 
 /// Fills what may be unread of a stream, and more.
-fn fill(mut writer: Stream) {
+fn fill(mut writer: impl AsyncWrite + Send + Unpin + 'static) {
     tokio::spawn(async move {
         // Until it is reset.
         while writer.write_all(&[7; 4096]).await.is_ok() {}
@@ -61,6 +62,48 @@ async fn later_if_others_only_listen() {
     assert_eq!(reset_after(&mut unread).await, Some(4));
     theirs.write_all(b"!").await.unwrap();
     assert_eq!(other.read_u8().await.unwrap(), b'!');
+}
+
+/// An echo whose answers wait, behind all that a slow reader at the peer has not read, cannot go on
+/// reading: that is not the fault of who reads it.
+#[tokio::test(start_paused = true)]
+async fn not_at_once_if_what_it_says_cannot_leave() {
+    let (a, b) = duplex(1 << 10);
+    let slow = Config {
+        stream_receive: 4 << 10,
+        stall: 100 * STALL,
+        ..config()
+    };
+    let (client, driver) = session::client(a, BytesMut::new(), slow).unwrap();
+    tokio::spawn(driver);
+    let (server, driver) = session::server(b, BytesMut::new(), config()).unwrap();
+    tokio::spawn(driver);
+    let (ours, mut echo) = open(&client, &server).await;
+    // A server takes one more stream for the partner of the one in question.
+    let _partner = open(&client, &server).await;
+    let (mut other, mut answers) = open(&client, &server).await;
+    tokio::spawn(async move { other.read_to_end(&mut Vec::new()).await });
+    let (mut read, write) = tokio::io::split(ours);
+    fill(write);
+    tokio::spawn(async move {
+        while read.read_exact(&mut [0; 1000]).await.is_ok() {
+            sleep(STALL / 20).await;
+        }
+    });
+    tokio::spawn(async move {
+        while answers.write_all(b"!").await.is_ok() {
+            sleep(STALL / 10).await;
+        }
+    });
+    let echoes = async {
+        let mut some = [0; 4096];
+        loop {
+            let n = echo.read(&mut some).await?;
+            echo.write_all(&some[..n]).await?;
+        }
+    };
+    let echoes: Result<std::io::Result<()>, _> = timeout(100 * STALL, echoes).await;
+    assert!(echoes.is_err(), "{echoes:?}");
 }
 
 /// What the others still have to say is their end.
