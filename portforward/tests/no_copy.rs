@@ -23,10 +23,12 @@ use tokio::io::{
 
 /// Where in memory things were read to and written from.
 #[derive(Clone, Default)]
-struct Places(Arc<Mutex<(Vec<Range<usize>>, Vec<Range<usize>>)>>);
+struct Places(Arc<Mutex<(Ranges, Ranges)>>);
+
+type Ranges = Vec<Range<usize>>;
 
 impl Places {
-    fn take(&self) -> (Vec<Range<usize>>, Vec<Range<usize>>) {
+    fn take(&self) -> (Ranges, Ranges) {
         std::mem::take(&mut *self.0.lock().unwrap())
     }
 }
@@ -108,7 +110,7 @@ async fn accept(server: &Session) -> (Stream, Stream) {
 }
 
 /// Payload bytes among what was written: pieces of frames' heads are shorter.
-fn payload(written: &[Range<usize>]) -> Vec<Range<usize>> {
+fn payload(written: &[Range<usize>]) -> Ranges {
     let long = written.iter().filter(|piece| piece.len() >= 64);
     long.cloned().collect()
 }
@@ -163,7 +165,9 @@ async fn payload_is_written_from_where_it_was_read() {
                 len
             );
             for piece in &written {
-                assert!(within(piece, &reads), "down, {len} bytes");
+                // A frame that came in two reads has a short piece.
+                let short = piece.len() < 8 << 10;
+                assert_eq!(within(piece, &reads), !short, "down, {len} bytes");
             }
         }
     }
