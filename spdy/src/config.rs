@@ -55,6 +55,17 @@ pub enum HeaderEncoding {
 }
 
 /// Everything a [`crate::Connection`] is told at birth.
+///
+/// | Field | [`Config::kubernetes`] client | server | [`Config::strict`] |
+/// |---|---|---|---|
+/// | `flow_control` | off | off | on |
+/// | `header_encoding` | stored | stored | stored |
+/// | `data_payload` | 32 KiB | 32 KiB | 16 KiB |
+/// | `write_ahead` | 256 KiB | 256 KiB | 256 KiB |
+/// | `stream_window`, `session_window` | - | - | 64 KiB each |
+/// | `ping_interval` | 5 s | none | as of its role |
+/// | `dead_after`, `idle_timeout` | none | none | none |
+/// | `limits` | [`Limits::default`] | the same | the same |
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
@@ -72,14 +83,17 @@ pub struct Config {
     /// Bytes that are made frames ahead of the transport. What is framed leaves in that order:
     /// less is fairer, more saves calls.
     pub write_ahead: usize,
-    /// Window we grant on each stream with flow control, bytes, 65,536 (what a peer may send before
-    /// it has read our SETTINGS) to 2^31 - 1, and with flow control to [`Limits::stream_receive`].
+    /// Window we grant on each stream with flow control, bytes. At least 65,536, which a peer may send
+    /// before it has read our SETTINGS; at most 2^31 - 1, and with flow control at most
+    /// [`Limits::stream_receive`]: raise that first.
     pub stream_window: u32,
-    /// Window we grant on the connection, bytes, 65,536 (where every connection begins) to
-    /// 2^31 - 1, and with flow control to [`Limits::session_receive`].
+    /// Window we grant on the connection, bytes. At least 65,536, where every connection begins; at most
+    /// 2^31 - 1, and with flow control at most [`Limits::session_receive`]. It is shared: one unread
+    /// stream whose window is as large stops all others.
     pub session_window: u32,
     /// Time between PINGs, not 0; `None` sends none. The next is sent only after the last was answered,
-    /// as Kubernetes clients do (PROTOCOL.md 1.9).
+    /// as Kubernetes clients do (PROTOCOL.md 1.9). A missing answer fails nothing by itself:
+    /// [`Config::dead_after`] does.
     pub ping_interval: Option<Duration>,
     /// The connection fails when nothing has arrived for this long (B27), not counted while
     /// reading pauses ([`crate::Connection::is_full`], [`crate::Connection::is_blocked`]); not 0;
@@ -150,12 +164,29 @@ impl Config {
         }
         if self.flow_control != FlowControl::Off {
             // Else a peer that keeps to its windows would stop the reading of all.
-            let within = |window, limit| usize::try_from(window).is_ok_and(|n| n <= limit);
-            if !within(self.stream_window, self.limits.stream_receive) {
-                return Err(ConfigError::Range("stream_window"));
-            }
-            if !within(self.session_window, self.limits.session_receive) {
-                return Err(ConfigError::Range("session_window"));
+            let (stream, session) = (self.limits.stream_receive, self.limits.session_receive);
+            for (field, window, limit, most) in [
+                (
+                    "stream_window",
+                    self.stream_window,
+                    "stream_receive",
+                    stream,
+                ),
+                (
+                    "session_window",
+                    self.session_window,
+                    "session_receive",
+                    session,
+                ),
+            ] {
+                if !usize::try_from(window).is_ok_and(|n| n <= most) {
+                    return Err(ConfigError::Window {
+                        field,
+                        window,
+                        limit,
+                        most,
+                    });
+                }
             }
         }
         for (name, time) in [

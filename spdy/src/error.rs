@@ -1,5 +1,5 @@
 use crate::limits::Budget;
-use crate::status::{GoAwayStatus, RstStatus};
+use crate::status::GoAwayStatus;
 use crate::stream_id::StreamId;
 use std::fmt;
 use std::time::Duration;
@@ -8,11 +8,9 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Initiator {
-    /// The caller of this crate.
-    User,
-    /// This crate, because of a limit or its own state.
+    /// This crate: a deadline that the caller set, or an encoder that failed.
     Library,
-    /// The peer.
+    /// The peer: it broke the protocol or one of our limits, or went silent.
     Remote,
 }
 
@@ -437,6 +435,18 @@ pub enum ConfigError {
     Limit(Budget),
     /// A field of this name out of its range.
     Range(&'static str),
+    /// A window of this name and size above the limit that holds what arrives in it, with that
+    /// limit's name and value: raise the limit first.
+    Window {
+        /// The field.
+        field: &'static str,
+        /// Its value, bytes.
+        window: u32,
+        /// The field of [`crate::Limits`].
+        limit: &'static str,
+        /// Its value, bytes.
+        most: usize,
+    },
 }
 
 impl fmt::Display for ConfigError {
@@ -448,6 +458,15 @@ impl fmt::Display for ConfigError {
                 b.name, b.id, b.value, b.ceiling
             ),
             Self::Range(field) => write!(f, "{field} is out of range"),
+            Self::Window {
+                field,
+                window,
+                limit,
+                most,
+            } => write!(
+                f,
+                "{field} is {window}, and must be at most limits.{limit}, {most}"
+            ),
         }
     }
 }
@@ -460,6 +479,9 @@ impl std::error::Error for ConfigError {}
 pub enum OpenError {
     /// A GOAWAY was sent or received.
     GoingAway,
+    /// The connection has failed: what [`crate::Connection::recv`] or
+    /// [`crate::Connection::handle_timeout`] returned says why.
+    Failed,
     /// All ids are used; a new connection is needed.
     IdsExhausted,
     /// [`crate::Limits::own_streams`] are open, or as many as the peer's SETTINGS allow.
@@ -477,6 +499,7 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::GoingAway => f.write_str("the connection is going away"),
+            Self::Failed => f.write_str("the connection has failed"),
             Self::IdsExhausted => f.write_str("all stream ids of the connection are used"),
             Self::TooManyStreams(n) => write!(f, "{n} streams are open already"),
             Self::Unwritten(n) => write!(f, "{n} control frames wait to be written"),
@@ -492,15 +515,14 @@ impl std::error::Error for OpenError {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StreamError {
-    /// No such stream: never opened, ended on both sides, or reset.
+    /// No such stream: never opened, ended on both sides, or reset, by the peer too;
+    /// [`crate::Event::Reset`] has its status.
     Closed(StreamId),
-    /// The peer reset it.
-    Reset(RstStatus),
-    /// The caller has sent FIN already.
+    /// Our direction has ended: the caller has sent FIN, or the peer opened the stream one-way.
     FinSent(StreamId),
     /// DATA before SYN_REPLY: real openers drop it (PROTOCOL.md 1.6).
     NotReplied(StreamId),
-    /// A second SYN_REPLY, or one for a stream this side opened.
+    /// A second SYN_REPLY, or one for a stream that this side opened or the peer opened one-way.
     NotReplyable(StreamId),
     /// HEADERS in [`crate::Dialect::Kubernetes`]: the receiver stops at them (PROTOCOL.md 1.6).
     NotInDialect(StreamId),
@@ -514,7 +536,6 @@ impl fmt::Display for StreamError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Closed(id) => write!(f, "stream {id} is closed"),
-            Self::Reset(status) => write!(f, "stream reset by the peer: {status}"),
             Self::FinSent(id) => write!(f, "stream {id}: FIN was sent already"),
             Self::NotReplied(id) => write!(f, "stream {id}: SYN_REPLY must come before DATA"),
             Self::NotReplyable(id) => write!(f, "stream {id} takes no SYN_REPLY"),

@@ -16,7 +16,8 @@ const ENTRY: usize = size_of::<Setting>();
 #[non_exhaustive]
 pub enum Event {
     /// It opened a stream: answer with [`crate::Connection::reply`] or
-    /// [`crate::Connection::reset`].
+    /// [`crate::Connection::reset`]. One that was opened one-way takes no answer
+    /// ([`crate::StreamError::NotReplyable`]), which is no fault of anybody's.
     Opened {
         /// The stream.
         id: StreamId,

@@ -99,10 +99,31 @@ impl ReceiveWindow {
         self.owed = self.owed.saturating_add(wide(n));
     }
 
+    /// Nothing more may come until credit leaves.
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.left <= 0
+    }
+
     /// The credit to send, once it is worth a frame: half of a window of `size`. More than a frame
     /// can say is left for the next.
     pub(crate) fn update(&mut self, size: u32) -> Option<u32> {
-        if self.owed == 0 || self.owed < i64::from(size / 2) {
+        if self.owed < i64::from(size / 2) {
+            return None;
+        }
+        self.grant()
+    }
+
+    /// The same for a window that several share: what some hold unread may leave less than half of it to
+    /// the others, who must not wait for those. So it is worth a frame from half of what is not held.
+    pub(crate) fn update_shared(&mut self, size: u32) -> Option<u32> {
+        if self.owed < i64::from(size / 2) && self.owed < self.left {
+            return None;
+        }
+        self.grant()
+    }
+
+    fn grant(&mut self) -> Option<u32> {
+        if self.owed == 0 {
             return None;
         }
         let delta = u32::try_from(self.owed).unwrap_or(StreamId::MAX);

@@ -39,9 +39,12 @@
 //! # A guide
 //!
 //! **Feed and drain.** After every read, [`Connection::recv`], then [`Connection::poll_event`] until
-//! there is none; after every call of yours, write [`Connection::outgoing`] (it is a [`bytes::Buf`]
+//! there is none, and both again until `recv` takes nothing more: one call deals with a bounded amount. What is
+//! left in the input may be half a frame, or wait for room: call `recv` again after [`Connection::consumed`]
+//! and after writing, too. After every call of yours, write [`Connection::outgoing`] (it is a [`bytes::Buf`]
 //! and good at vectored writes). Ask [`Connection::poll_timeout`] when to call
-//! [`Connection::handle_timeout`].
+//! [`Connection::handle_timeout`]. `examples/pipe.rs` has the whole loop, around a port-forward's two
+//! streams.
 //!
 //! **Streams.** [`Connection::open`] one and [`Connection::send`] at once; the other end answers
 //! [`Event::Opened`] with [`Connection::reply`] or [`Connection::reset`], and may send only behind its
@@ -49,10 +52,11 @@
 //! that has ended on both sides is forgotten, its id never used again.
 //!
 //! **Pushing back.** Tell with [`Connection::consumed`] when payload is gone. With flow control, credit
-//! returns to the peer; without it, [`Connection::recv`] stops reading when too much is held
-//! ([`Connection::is_full`]), which is all that the protocol leaves. In the other direction
-//! [`Connection::send`] takes less, or nothing, when too much waits, and [`Event::Writable`] tells when
-//! to go on. What waits is framed in turns by bytes, streams of a higher priority first, and control
+//! returns to the peer; without it, [`Connection::recv`] takes nothing more when too much is held
+//! ([`Connection::is_full`]), which is all that the protocol leaves: then, and while
+//! [`Connection::is_blocked`], do not read the transport, since the input is yours and no budget bounds it.
+//! In the other direction [`Connection::send`] takes one frame's payload at most: call it until all is taken
+//! or it takes nothing; then too much waits, and [`Event::Writable`] tells when to go on. What waits is framed in turns by bytes, streams of a higher priority first, and control
 //! frames go before DATA.
 //!
 //! **The end.** Let streams finish, then [`Connection::go_away`], and close when
@@ -61,7 +65,7 @@
 //! [between frames](Connection::is_between_frames), cut them: it must not look like FIN.
 //!
 //! **Errors** come in three families. [`ConnectionError`]: the peer broke the protocol or a budget;
-//! the connection is over, and GOAWAY waits to be written. [`OpenError`], [`StreamError`],
+//! the connection is over, and GOAWAY waits to be written; events found before it are still to be polled. [`OpenError`], [`StreamError`],
 //! [`ConfigError`]: the call makes no sense now; nothing has happened ([`EncodeError::Deflate`] alone
 //! ends the connection). Transport failures are yours:
 //! the crate has no IO. [`ConnectionError::initiator`] tells whose doing it was. There is no panic in
@@ -76,7 +80,8 @@
 //! not fit its frame type, or a reserved bit of an id or of a WINDOW_UPDATE's delta, ends the connection.
 //!
 //! [`Dialect::Spdy31`] ([`Config::strict`]): the public draft, with windows of 64 KiB on every stream
-//! and on the connection, SETTINGS, and an error for what the draft forbids.
+//! and on the connection, SETTINGS, and an error for what the draft forbids. So one stream that is not read
+//! stops all: with [`Config::session_window`] well above [`Config::stream_window`] it does not.
 //!
 //! [`FlowControl::Detect`] stands between: windows count from when the peer shows that it has
 //! them, or both ends agree by other means, and never before.

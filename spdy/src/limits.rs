@@ -99,7 +99,7 @@ limits! {
     /// (SYN_REPLY, resets by the caller, credit) count apart: of them two more for each of
     /// [`Limits::peer_streams`] may wait.
     "B10" queued_replies: usize = 256, max 1000;
-    /// PINGs of the peer per 10 s, beyond five for each DATA frame with payload.
+    /// PINGs of the peer per 10 s, five fewer for each DATA frame with payload that comes behind them.
     "B11" pings: usize = 100, max 10_000;
     /// SETTINGS frames of the peer per 10 s.
     "B11" settings: usize = 10, max 100;

@@ -18,7 +18,8 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// A fresh direction. What a peer with these limits would refuse is not written.
+    /// A fresh direction. What a peer with these limits would refuse for its size is not written; names
+    /// that the draft forbids ([`crate::DecodeErrorKind::HeaderForbidden`]) are the caller's affair.
     #[must_use]
     pub fn new(encoding: HeaderEncoding, limits: &Limits) -> Self {
         Self {

@@ -47,6 +47,8 @@ use watch::Watch;
 const INFLATE_PER_CALL: u64 = 256 << 10;
 /// PINGs of ours that may wait for their answers.
 const PINGS: usize = 64;
+/// Bytes of FINs for each stream there can be: three frames.
+const FINS: usize = 24;
 
 #[derive(Debug)]
 #[expect(
@@ -226,10 +228,19 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether answers that the peer provoked must leave before more is read (B10).
+    /// Whether answers that the peer provoked must leave before more is read (B10), or more FINs than
+    /// there can be streams: control frames go first, and a peer that provokes enough of them would keep
+    /// the FINs of streams that are long forgotten.
     #[must_use]
     pub fn is_blocked(&self) -> bool {
         let limits = &self.config.limits;
+        let streams = limits.peer_streams.saturating_add(limits.own_streams);
+        let data = (self.config.write_ahead)
+            .saturating_add(self.config.data_payload)
+            .saturating_add(streams.saturating_mul(FINS));
+        if self.outgoing.data_len() > data {
+            return true;
+        }
         let of_streams = limits.frames_of(limits.peer_streams);
         let waiting = self.outgoing.waiting();
         waiting.provoked >= limits.queued_replies || waiting.stream >= of_streams
@@ -332,8 +343,9 @@ impl Connection {
     }
 
     /// Queues GOAWAY. No streams can be opened afterwards, and none of the peer's are admitted.
-    /// In [`Dialect::Kubernetes`] it leaves only when nothing else waits: a real peer stops
-    /// reading there and drops what is open, so let streams finish first (PROTOCOL.md 1.6). A peer
+    /// In [`Dialect::Kubernetes`] it leaves only when nothing else waits to be written: a real peer stops
+    /// reading there and drops what is open, so let streams finish first (PROTOCOL.md 1.6). Streams that
+    /// are merely open do not hold it back, and what is sent on them afterwards is lost. A peer
     /// of the draft's may let those that are there finish, until [`crate::Limits::drain_ms`] have
     /// passed.
     pub fn go_away(&mut self, now: Instant, status: GoAwayStatus) {

@@ -75,6 +75,9 @@ impl Connection {
         if self.flow != Mode::Off && !self.receive_window.take(n) && self.flow == Mode::Strict {
             return Err(ConnectionErrorKind::WindowExceeded);
         }
+        if self.receive_window.is_used_up() {
+            self.credit_session();
+        }
         if n == 0 && !fin && data.remaining == 0 {
             self.count_empty_data(now)?;
         }
@@ -116,6 +119,8 @@ impl Connection {
         stream.unconsumed = stream.unconsumed.saturating_add(n);
         let over = !was_over && stream.unconsumed > limit;
         stream.remote_open = !fin;
+        // It was opened one-way: nobody could answer it.
+        let unanswerable = fin && !stream.own && !stream.local_open && !stream.replied;
         self.over = self.over.saturating_add(usize::from(over));
         self.unconsumed = self.unconsumed.saturating_add(n);
         let received = u64::try_from(n).unwrap_or(u64::MAX);
@@ -130,6 +135,9 @@ impl Connection {
         });
         if fin {
             self.forget_if_done(id);
+        }
+        if unanswerable {
+            self.count_rapid_reset(now)?;
         }
         Ok(())
     }
@@ -166,6 +174,9 @@ impl Connection {
         // No deployed server opens streams, and nobody would read them.
         let unwanted = self.config.role == Role::Client && !self.is_strict();
         let ours = self.is_own(id);
+        if self.streams.contains_key(&id) {
+            return self.error_reset(id, RstStatus::PROTOCOL_ERROR);
+        }
         if unwanted || (ours && id.get() < self.next_id) {
             self.count_error()?;
             self.refuse(id);
@@ -193,8 +204,11 @@ impl Connection {
             headers: syn.headers,
             fin: syn.fin,
         });
-        // One-way and ended at once: nobody can say anything more on it.
+        // One-way and ended at once: nobody can say anything more on it, or answer it.
         self.forget_if_done(id);
+        if syn.unidirectional && syn.fin {
+            self.count_rapid_reset(now)?;
+        }
         Ok(())
     }
 
@@ -209,6 +223,10 @@ impl Connection {
         let Some(stream) = self.streams.get_mut(&id) else {
             if strict && !self.was_opened(id) {
                 return self.error_reset(id, RstStatus::INVALID_STREAM);
+            }
+            if !self.is_own(id) {
+                // An answer to a stream of its own crosses nothing.
+                return self.ignore(now, Some(Oddity::Strange));
             }
             return self.on_stray(now, id);
         };
@@ -335,7 +353,8 @@ impl Connection {
 
     fn on_settings(&mut self, now: Instant, settings: Settings) -> Received {
         self.count_settings(now)?;
-        let find = |id| settings.entries.iter().rev().find(|e| e.id == id);
+        // Of several values the first counts (draft 3.1, 2.6.4).
+        let find = |id| settings.entries.iter().find(|e| e.id == id);
         let window = find(Setting::INITIAL_WINDOW_SIZE).map(|entry| entry.value);
         if window.is_some() {
             self.agree_flow_control();

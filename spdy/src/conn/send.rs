@@ -124,10 +124,12 @@ impl Connection {
         }
     }
 
-    /// With no more than this waiting on a stream and on all, who waits for room is told (B15).
+    /// With no more than this waiting on a stream and on all, who waits for room is told (B15). Streams that
+    /// wait for credit may hold more than half of what all may: the others need not wait for them.
     fn room(&self) -> (usize, usize) {
         let limits = &self.config.limits;
-        (limits.stream_send / 2, limits.session_send / 2)
+        let rest = limits.session_send.saturating_sub(limits.stream_send);
+        (limits.stream_send / 2, rest.max(limits.session_send / 2))
     }
 
     /// One stream's turn. `false`: nobody can send anything now.
@@ -237,7 +239,7 @@ impl Connection {
 
     /// Returns credit for a stream, once it is worth a frame.
     pub(super) fn credit_stream(&mut self, id: StreamId) {
-        if !self.flow.is_active() {
+        if !self.flow.is_active() || self.failed.is_some() {
             return;
         }
         let size = self.config.stream_window;
@@ -259,7 +261,10 @@ impl Connection {
         if !self.flow.is_active() || self.failed.is_some() {
             return;
         }
-        while let Some(delta) = self.receive_window.update(self.config.session_window) {
+        while let Some(delta) = self
+            .receive_window
+            .update_shared(self.config.session_window)
+        {
             let update = WindowUpdate { id: 0, delta };
             self.control(&Frame::WindowUpdate(update), Cause::Stream);
         }

@@ -35,7 +35,10 @@ impl Connection {
         headers: &HeaderBlock,
         opening: Opening,
     ) -> Result<StreamId, OpenError> {
-        if self.going_away || self.goaway_sent || self.failed.is_some() {
+        if self.failed.is_some() {
+            return Err(OpenError::Failed);
+        }
+        if self.going_away || self.goaway_sent {
             return Err(OpenError::GoingAway);
         }
         if opening.priority > 7 || opening.associated > StreamId::MAX {
@@ -195,7 +198,9 @@ impl Connection {
             self.not_over(unread);
             self.release(unread);
         }
-        if let Some(stream) = self.forget(id, true) {
+        if let Some(stream) = self.forget(id, true)
+            && self.failed.is_none()
+        {
             let cause = if stream.own {
                 Cause::Ours
             } else {

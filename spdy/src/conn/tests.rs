@@ -42,7 +42,7 @@ fn without_its_compression_context_a_connection_fails() {
     );
     conn.encode_failed(EncodeError::Deflate);
     let open = conn.open(&[("a", "b")].into_iter().collect(), false);
-    assert_eq!(open, Err(OpenError::GoingAway));
+    assert_eq!(open, Err(OpenError::Failed));
     let error = conn.recv(now, &mut BytesMut::new()).unwrap_err();
     let kind = ConnectionErrorKind::Encode(EncodeError::Deflate);
     assert_eq!(error.kind(), &kind);

@@ -123,7 +123,8 @@ impl Model {
 
     fn credit_session(&mut self, n: i64) {
         self.owed += n;
-        if self.strict && self.owed >= WINDOW / 2 {
+        let due = self.owed >= WINDOW / 2 || self.owed >= self.left;
+        if self.strict && self.owed > 0 && due {
             self.left += self.owed;
             let delta = u32::try_from(self.owed).unwrap_or(0);
             self.owed = 0;
@@ -144,6 +145,9 @@ impl Model {
                 } else {
                     self.last_peer = id;
                     let ours = self.own_parity(id);
+                    if self.streams.contains_key(&id) {
+                        return self.breach(id, RstStatus::PROTOCOL_ERROR);
+                    }
                     if (self.client && !self.strict) || (ours && id < self.next_id) {
                         return self.rst(id, RstStatus::REFUSED_STREAM);
                     }
@@ -211,6 +215,9 @@ impl Model {
             self.left -= n;
             if self.left < 0 {
                 return self.fail();
+            }
+            if self.left == 0 {
+                self.credit_session(0);
             }
         }
         let (strict, opened) = (self.strict, self.was_opened(id));
