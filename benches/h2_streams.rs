@@ -7,7 +7,7 @@ use h2::{RecvStream, SendStream, server};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
@@ -24,13 +24,7 @@ pub(crate) async fn join(
     target: SocketAddr,
 ) -> io::Result<SendRequest<Bytes>> {
     tokio::spawn(async move {
-        let mut builder = server::Builder::new();
-        builder
-            .initial_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_frame_size(FRAME)
-            .max_send_buffer_size(SEND_BUFFER);
-        let mut connection = builder.handshake::<_, Bytes>(server).await?;
+        let mut connection = self::server().handshake::<_, Bytes>(server).await?;
         while let Some(accepted) = connection.accept().await {
             let (request, mut respond) = accepted?;
             tokio::spawn(async move {
@@ -42,19 +36,64 @@ pub(crate) async fn join(
         }
         Ok::<_, h2::Error>(())
     });
+    connect(client).await
+}
+
+/// How a server is tuned.
+#[must_use]
+pub fn server() -> server::Builder {
+    let mut builder = server::Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME)
+        .max_send_buffer_size(SEND_BUFFER);
+    builder
+}
+
+/// Starts the client's end.
+///
+/// # Errors
+/// The peer does not speak HTTP/2.
+pub async fn connect<T>(io: T) -> io::Result<SendRequest<Bytes>>
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let mut builder = h2::client::Builder::new();
     builder
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(FRAME)
         .max_send_buffer_size(SEND_BUFFER);
-    let (sender, connection) = builder.handshake(client).await.map_err(other)?;
+    let (sender, connection) = builder.handshake(io).await.map_err(other)?;
     tokio::spawn(connection);
     sender.ready().await.map_err(other)
 }
 
+/// Sends all of `chunk`, as there is room.
+///
+/// # Errors
+/// The stream or its connection is over.
+pub async fn send(stream: &mut SendStream<Bytes>, mut chunk: Bytes) -> io::Result<()> {
+    while !chunk.is_empty() {
+        stream.reserve_capacity(chunk.len());
+        while stream.capacity() == 0 {
+            match poll_fn(|cx| stream.poll_capacity(cx)).await {
+                Some(given) => drop(given.map_err(other)?),
+                None => return Err(io::ErrorKind::BrokenPipe.into()),
+            }
+        }
+        let piece = chunk.split_to(stream.capacity().min(chunk.len()));
+        stream.send_data(piece, false).map_err(other)?;
+    }
+    Ok(())
+}
+
 /// Carries one connection on a stream of its own.
-pub(crate) async fn carry(local: TcpStream, sender: SendRequest<Bytes>) -> io::Result<()> {
+///
+/// # Errors
+/// The socket or the stream fails.
+pub async fn carry(local: TcpStream, sender: SendRequest<Bytes>) -> io::Result<()> {
     let mut sender = sender.ready().await.map_err(other)?;
     let mut request = http::Request::new(());
     *request.method_mut() = http::Method::POST;
@@ -77,18 +116,7 @@ async fn up(mut socket: OwnedReadHalf, mut stream: SendStream<Bytes>) -> io::Res
         if socket.read_buf(&mut buffer).await? == 0 {
             return stream.send_data(Bytes::new(), true).map_err(other);
         }
-        let mut chunk = buffer.split().freeze();
-        while !chunk.is_empty() {
-            stream.reserve_capacity(chunk.len());
-            while stream.capacity() == 0 {
-                match poll_fn(|cx| stream.poll_capacity(cx)).await {
-                    Some(given) => drop(given.map_err(other)?),
-                    None => return Err(io::ErrorKind::BrokenPipe.into()),
-                }
-            }
-            let piece = chunk.split_to(stream.capacity().min(chunk.len()));
-            stream.send_data(piece, false).map_err(other)?;
-        }
+        send(&mut stream, buffer.split().freeze()).await?;
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the benchmarks share: forwards, and what crosses as many sockets beside them, to one target.
 
-mod h2_streams;
+pub mod h2_streams;
 mod ways;
 
 pub use ways::{Way, start};

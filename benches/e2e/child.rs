@@ -50,10 +50,12 @@ pub(crate) const ECHO: Service = Service(7000);
 pub(crate) const SINK: Service = Service(7001);
 pub(crate) const SOURCE: Service = Service(7002);
 pub(crate) const STATS: Service = Service(8081);
+/// The one service of the smooth source.
+pub(crate) const SMOOTH: Service = Service(7000);
 
 /// A client process that forwards. Dropping it kills it.
 pub(crate) struct Child {
-    pub(crate) client: Client,
+    name: String,
     process: process::Child,
     local: Vec<(Service, SocketAddr)>,
     said: Arc<Mutex<VecDeque<String>>>,
@@ -81,30 +83,55 @@ impl Child {
             Client::Pf | Client::KubectlSpdy => command.env(WEBSOCKETS, "false"),
             Client::Kubectl => command.env_remove(WEBSOCKETS),
         };
+        Self::spawn(command, client.to_string(), services)
+    }
+
+    /// Starts a program that says where it listens for `services` in kubectl's words.
+    pub(crate) fn spawn(command: Command, name: String, services: &[Service]) -> Result<Self> {
+        let (mut child, lines) = Self::begin(command, name)?;
+        child
+            .wait_for_ports(&lines, services)
+            .with_context(|| format!("{} did not start{}", child.name, child.last_words()))?;
+        Ok(child)
+    }
+
+    /// Starts a program that says `before` and something when it is ready.
+    pub(crate) fn spawn_saying(
+        command: Command,
+        name: String,
+        before: &str,
+    ) -> Result<(Self, String)> {
+        let (child, lines) = Self::begin(command, name)?;
+        let line = lines
+            .recv_timeout(START)
+            .with_context(|| format!("{} did not start{}", child.name, child.last_words()))?;
+        let said = line
+            .strip_prefix(before)
+            .context("it said something else")?;
+        Ok((child, said.to_owned()))
+    }
+
+    fn begin(mut command: Command, name: String) -> Result<(Self, Receiver<String>)> {
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut process = command
             .spawn()
-            .with_context(|| format!("cannot start {}", program.display()))?;
+            .with_context(|| format!("cannot start {}", command.get_program().display()))?;
         watch::add(process.id());
         let said = Arc::new(Mutex::new(VecDeque::new()));
         let lines = process.stdout.take().map(lines);
         if let Some(stderr) = process.stderr.take() {
             remember(stderr, Arc::clone(&said));
         }
-        let mut child = Self {
-            client,
+        let child = Self {
+            name,
             process,
             local: Vec::new(),
             said,
         };
-        let lines = lines.ok_or_else(|| anyhow!("no standard output"))?;
-        child
-            .wait_for_ports(&lines, services)
-            .with_context(|| format!("{client} did not start{}", child.last_words()))?;
-        Ok(child)
+        Ok((child, lines.context("no standard output")?))
     }
 
     fn wait_for_ports(&mut self, lines: &Receiver<String>, services: &[Service]) -> Result<()> {
@@ -166,11 +193,7 @@ impl Child {
             if let Some(status) = self.process.try_wait()? {
                 watch::remove(self.process.id());
                 if !status.success() {
-                    bail!(
-                        "{}: {status} after SIGINT{}",
-                        self.client,
-                        self.last_words()
-                    );
+                    bail!("{}: {status} after SIGINT{}", self.name, self.last_words());
                 }
                 return Ok(());
             }
@@ -178,7 +201,7 @@ impl Child {
         }
         bail!(
             "{}: still there {} s after SIGINT",
-            self.client,
+            self.name,
             STOP.as_secs()
         )
     }

@@ -12,8 +12,6 @@ use std::time::{Duration, Instant};
 
 /// Beyond this the machine is busy, percent.
 const BUSY: f64 = 20.0;
-/// How long to wait for it to be less.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// How long to look. The counters tick 100 times a second.
 const WINDOW: Duration = Duration::from_millis(500);
 /// How long a program may take to say its version.
@@ -25,24 +23,32 @@ pub(crate) struct Machine {
     kernel: String,
     date: String,
     pf: String,
-    kubectl: String,
-    server: String,
+    kubectl: Option<String>,
+    server: Option<String>,
 }
 
 impl Machine {
     pub(crate) fn here(args: &Args) -> Self {
         let (kubectl, server) = versions(args);
         Self {
+            kubectl: Some(kubectl),
+            server: Some(server),
+            ..Self::without_cluster(&args.pf)
+        }
+    }
+
+    pub(crate) fn without_cluster(pf: &Path) -> Self {
+        Self {
             cpu: cpu().unwrap_or_else(unknown),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")
                 .map_or_else(|_| unknown(), |text| text.trim().to_owned()),
             date: says(Path::new("date"), ["-u", "+%Y-%m-%d %H:%M UTC"]).unwrap_or_else(unknown),
-            pf: says(&args.pf, ["--version"])
+            pf: says(pf, ["--version"])
                 .and_then(|text| Some(text.lines().next()?.trim_start_matches("pf ").to_owned()))
                 .unwrap_or_else(unknown),
-            kubectl,
-            server,
+            kubectl: None,
+            server: None,
         }
     }
 
@@ -65,11 +71,11 @@ impl fmt::Display for Machine {
             self.date,
             load()
         )?;
-        writeln!(
-            f,
-            "clients: pf {}, kubectl {}; API server {}",
-            self.pf, self.kubectl, self.server
-        )
+        write!(f, "clients: pf {}", self.pf)?;
+        if let (Some(kubectl), Some(server)) = (&self.kubectl, &self.server) {
+            write!(f, ", kubectl {kubectl}; API server {server}")?;
+        }
+        writeln!(f)
     }
 }
 
@@ -141,8 +147,8 @@ pub(crate) struct Idle {
     pub(crate) reached: bool,
 }
 
-/// Waits until the machine is less than 20 % busy, but no longer than 20 s.
-pub(crate) fn wait_for_idle() -> Idle {
+/// Waits until the machine is less than 20 % busy, but no longer than `patience`.
+pub(crate) fn wait_for_idle(patience: Duration) -> Idle {
     let began = Instant::now();
     loop {
         let busy = busy_now();
@@ -152,7 +158,7 @@ pub(crate) fn wait_for_idle() -> Idle {
                 reached: true,
             };
         }
-        if began.elapsed() >= PATIENCE {
+        if began.elapsed() >= patience {
             eprintln!(
                 "warning: the machine is {busy:.0} % busy and stays so (load {}); measuring all the same",
                 load()

@@ -1,4 +1,5 @@
-//! `pf` beside `kubectl port-forward` on the same real cluster, in the same run; see README.md.
+//! `pf` beside `kubectl port-forward` on the same real cluster, in the same run, or beside other ways on a smooth
+//! source; see README.md.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::cast_precision_loss,
@@ -7,16 +8,20 @@
 )]
 
 mod args;
+mod carry;
 mod child;
 mod machine;
 mod measure;
+mod pinned;
 mod pod;
 mod report;
+mod smooth;
 mod stats;
 mod steps;
 mod watch;
 
 use anyhow::{Context, Result};
+use args::{Args, Order, Part, Role};
 use child::{Child, Client};
 use measure::{Round, Sample};
 use pod::Pod;
@@ -47,15 +52,35 @@ fn main() {
 }
 
 fn run() -> Result<()> {
-    let args = args::Args::of_command_line()?;
-    watch::end_children_when_told_to_end()?;
-    let machine = machine::Machine::here(&args);
+    match Order::of_command_line()? {
+        Order::Be(Role::ServeSmooth(serve)) => on_runtime(smooth::run(serve)),
+        Order::Be(Role::Carry(carry)) => on_runtime(carry::run(carry)),
+        Order::Measure(part, args) => {
+            watch::end_children_when_told_to_end()?;
+            match part {
+                Part::Real => real(&args),
+                Part::Pinned => pinned::run(&args),
+            }
+        }
+    }
+}
+
+/// One thread, as in pf.
+fn on_runtime(run: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(run)
+}
+
+fn real(args: &Args) -> Result<()> {
+    let machine = machine::Machine::here(args);
     eprint!("{machine}");
-    let pod = Pod::open(&args)?;
+    let pod = Pod::open(args)?;
     let mut rounds = Vec::new();
     let mut outcome = Ok(());
     for number in 0..args.rounds {
-        match one_round(&args, &pod, number) {
+        match one_round(args, &pod, number) {
             Ok(round) => rounds.push(round),
             Err(error) => {
                 outcome = Err(error.context(format!("round {} of {}", number + 1, args.rounds)));
@@ -79,32 +104,32 @@ fn run() -> Result<()> {
 
 /// All clients through all steps. Step by step and not client by client, so that what is compared is
 /// seconds apart.
-fn one_round(args: &args::Args, pod: &Pod, number: usize) -> Result<Round> {
+fn one_round(args: &Args, pod: &Pod, number: usize) -> Result<Round> {
     let mut order = Client::ALL;
     if number % 2 == 1 {
         order.reverse();
     }
     let mut round = Round::new(order);
     for life in LIVES {
-        let mut children = order
+        let children = order
             .iter()
-            .map(|&client| Child::start(args, client))
+            .map(|&client| Ok((client, Child::start(args, client)?)))
             .collect::<Result<Vec<_>>>()?;
         for step in life {
-            for child in &mut children {
-                let idle = step.loads().then(machine::wait_for_idle);
+            for (client, child) in &children {
+                let idle = step.loads().then(|| machine::wait_for_idle(args.patience));
                 let began = Instant::now();
                 let samples = step
                     .run(child, pod)
-                    .with_context(|| format!("{step}, {}{}", child.client, child.last_words()))?;
+                    .with_context(|| format!("{step}, {}{}", client, child.last_words()))?;
                 if let Some(idle) = idle {
                     round.note(idle);
                 }
-                progress(number, args.rounds, step, child.client, &samples, began);
-                round.add(child.client, samples);
+                progress(number, args.rounds, step, *client, &samples, began);
+                round.add(*client, samples);
             }
         }
-        for child in children {
+        for (_, child) in children {
             child.stop()?;
         }
     }

@@ -122,27 +122,7 @@ impl fmt::Display for Table {
             }
             lines.push(cells);
         }
-        let widths: Vec<usize> = (0..lines[0].len())
-            .map(|column| {
-                lines
-                    .iter()
-                    .map(|line| line[column].len())
-                    .max()
-                    .unwrap_or(0)
-            })
-            .collect();
-        for (number, cells) in lines.iter().enumerate() {
-            for (cell, width) in cells.iter().zip(&widths) {
-                write!(f, "| {cell:width$} ")?;
-            }
-            writeln!(f, "|")?;
-            if number == 0 {
-                for width in &widths {
-                    write!(f, "|{:-<1$}", "", width + 2)?;
-                }
-                writeln!(f, "|")?;
-            }
-        }
+        write_table(f, &lines)?;
         let count = self.rounds;
         writeln!(
             f,
@@ -159,6 +139,32 @@ impl fmt::Display for Table {
     }
 }
 
+/// As Markdown, the first line as its heading; it is legible as it is too.
+pub(crate) fn write_table(f: &mut fmt::Formatter<'_>, lines: &[Vec<String>]) -> fmt::Result {
+    let widths: Vec<usize> = (0..lines[0].len())
+        .map(|column| {
+            lines
+                .iter()
+                .map(|line| line[column].len())
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
+    for (number, cells) in lines.iter().enumerate() {
+        for (cell, width) in cells.iter().zip(&widths) {
+            write!(f, "| {cell:width$} ")?;
+        }
+        writeln!(f, "|")?;
+        if number == 0 {
+            for width in &widths {
+                write!(f, "|{:-<1$}", "", width + 2)?;
+            }
+            writeln!(f, "|")?;
+        }
+    }
+    Ok(())
+}
+
 fn heading() -> Vec<String> {
     let mut cells = vec!["measure".to_owned()];
     cells.extend(Client::ALL.iter().map(ToString::to_string));
@@ -168,16 +174,16 @@ fn heading() -> Vec<String> {
     cells
 }
 
-fn dash() -> String {
+pub(crate) fn dash() -> String {
     "-".to_owned()
 }
 
-fn show(spread: Spread, number: impl Fn(f64) -> String) -> String {
+pub(crate) fn show(spread: Spread, number: impl Fn(f64) -> String) -> String {
     let Spread { median, min, max } = spread;
     format!("{} ({}..{})", number(median), number(min), number(max))
 }
 
-fn spread_json(spread: Spread) -> Value {
+pub(crate) fn spread_json(spread: Spread) -> Value {
     json!({"median": spread.median, "min": spread.min, "max": spread.max})
 }
 

@@ -12,13 +12,13 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-const MIB: f64 = 1024.0 * 1024.0;
-const GIB: f64 = 1024.0 * MIB;
+pub(crate) const MIB: f64 = 1024.0 * 1024.0;
+pub(crate) const GIB: f64 = 1024.0 * MIB;
 /// What the pod's source sends, bytes.
-const DOWN: u64 = 1 << 30;
+pub(crate) const DOWN: u64 = 1 << 30;
 /// What is sent to the pod's sink, bytes, and a few more by which the pod's count is recognised.
-const UP: u64 = 512 << 20;
-const PIECE: usize = 256 << 10;
+pub(crate) const UP: u64 = 512 << 20;
+pub(crate) const PIECE: usize = 256 << 10;
 const WARM_UP: usize = 50;
 const ECHOES: usize = 2000;
 const SET_UPS: usize = 500;
@@ -102,7 +102,7 @@ fn download(child: &Child) -> Result<Vec<Sample>> {
 }
 
 /// The source's byte at offset n is n, modulo 256. Two bytes of each piece show any shift.
-fn check(piece: &[u8], offset: u64) -> Result<()> {
+pub(crate) fn check(piece: &[u8], offset: u64) -> Result<()> {
     let wanted = |at: u64| at.to_le_bytes()[0];
     let end = offset + piece.len() as u64;
     if piece.first() == Some(&wanted(offset)) && piece.last() == Some(&wanted(end - 1)) {
@@ -228,7 +228,7 @@ fn set_ups(address: SocketAddr, times: usize) -> Result<Vec<f64>> {
         .collect()
 }
 
-fn connect(address: SocketAddr) -> Result<TcpStream> {
+pub(crate) fn connect(address: SocketAddr) -> Result<TcpStream> {
     let socket = TcpStream::connect_timeout(&address, WAIT).context("connecting")?;
     socket.set_nodelay(true)?;
     socket.set_read_timeout(Some(WAIT))?;
@@ -246,7 +246,7 @@ fn ping(socket: &mut TcpStream) -> Result<()> {
     }
 }
 
-fn read(socket: &mut TcpStream, buffer: &mut [u8]) -> Result<usize> {
+pub(crate) fn read(socket: &mut TcpStream, buffer: &mut [u8]) -> Result<usize> {
     loop {
         match socket.read(buffer) {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -256,14 +256,14 @@ fn read(socket: &mut TcpStream, buffer: &mut [u8]) -> Result<usize> {
     }
 }
 
-fn stalled(error: std::io::Error) -> anyhow::Error {
+pub(crate) fn stalled(error: std::io::Error) -> anyhow::Error {
     match error.kind() {
         ErrorKind::WouldBlock | ErrorKind::TimedOut => anyhow!("stalled for {} s", WAIT.as_secs()),
         _ => error.into(),
     }
 }
 
-fn in_time(began: Instant) -> Result<()> {
+pub(crate) fn in_time(began: Instant) -> Result<()> {
     if began.elapsed() < DEADLINE {
         return Ok(());
     }
@@ -271,7 +271,7 @@ fn in_time(began: Instant) -> Result<()> {
 }
 
 /// The client's CPU seconds since `before`, when it has settled.
-fn since(child: &Child, before: Duration) -> Result<f64> {
+pub(crate) fn since(child: &Child, before: Duration) -> Result<f64> {
     std::thread::sleep(SETTLE);
     Ok(child.cpu()?.saturating_sub(before).as_secs_f64())
 }
