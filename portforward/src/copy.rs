@@ -4,7 +4,7 @@
 //! forwarded connection. Payload moves as [`Bytes`] handles; between the session's read buffer
 //! and the socket nothing is copied.
 
-use crate::session::Stream;
+use crate::session::{self, Stream};
 use crate::socket::Socket;
 use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
@@ -13,8 +13,8 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
-/// Bytes read from a socket at a time.
-const READ: usize = 64 << 10;
+/// Bytes read from a socket at a time: two DATA frames that fill four TLS records.
+const READ: usize = 2 * session::DATA_PAYLOAD;
 /// Reads shorter than this are copied out of their buffer.
 const COPY_BELOW: usize = 8 << 10;
 /// Chunks gathered for one write to a socket. They count as unread until it has taken them.
@@ -210,7 +210,7 @@ impl<S: Socket> Relay<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::{self, Config};
+    use crate::session::Config;
     use std::future::poll_fn;
     use tokio::io::{AsyncRead, AsyncWriteExt as _, ReadBuf, duplex};
 

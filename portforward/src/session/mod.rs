@@ -189,11 +189,19 @@ const STREAM_WINDOW: u32 = 1 << 20;
 /// The same for a session.
 const SESSION_WINDOW: u32 = 16 << 20;
 
+/// Payload of a client's DATA frames. Two of them with their heads of 8 bytes, and a WebSocket's head of 8
+/// around them, fill four TLS records of 16 KiB. A little more, and TLS makes a tiny record of the rest,
+/// often in a write of its own.
+pub(crate) const DATA_PAYLOAD: usize = (32 << 10) - 8 - 4;
+
 fn spdy(role: Role) -> spdy::Config {
     let mut config = spdy::Config::kubernetes(role);
     config.stream_window = STREAM_WINDOW;
     config.session_window = SESSION_WINDOW;
     config.limits.stream_receive = 4 << 20;
+    if role == Role::Client {
+        config.data_payload = DATA_PAYLOAD;
+    }
     config
 }
 
