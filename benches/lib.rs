@@ -1,9 +1,10 @@
 //! What the benchmarks share: forwards, and what crosses as many sockets beside them, to one target.
 
 pub mod h2_streams;
+pub mod stats;
 mod ways;
 
-pub use ways::{Way, start};
+pub use ways::{Way, relay, start};
 
 use bytes::BytesMut;
 use portforward::node::{Dial, PodRef};
@@ -17,6 +18,9 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+/// Bytes read at a time below rustls: fewer system calls, as in pf.
+pub const READ_BUFFER: usize = 256 << 10;
 
 /// Dials one address, whatever the port.
 struct To(SocketAddr);
@@ -60,6 +64,27 @@ pub async fn sink() -> io::Result<SocketAddr> {
     Ok(address)
 }
 
+/// The other end of [`sink`]: sends a piece so many times on a connection of its own, and waits until all
+/// has arrived.
+///
+/// # Errors
+/// The connection failed, or the answer is another.
+pub async fn fill(address: SocketAddr, piece: &[u8], times: usize) -> io::Result<()> {
+    let mut socket = TcpStream::connect(address).await?;
+    socket.set_nodelay(true)?;
+    let total = piece.len().checked_mul(times);
+    let total = total.and_then(|total| u64::try_from(total).ok());
+    let total = total.ok_or(io::ErrorKind::InvalidInput)?;
+    socket.write_u64(total).await?;
+    for _ in 0..times {
+        socket.write_all(piece).await?;
+    }
+    match socket.read_u8().await? {
+        b'!' => Ok(()),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
 /// Certificate, key and what trusts them, for one run.
 #[derive(Clone)]
 pub struct Tls {
@@ -87,15 +112,14 @@ impl Tls {
     }
 
     async fn connect<T: Io>(&self, io: T) -> io::Result<impl Io + use<T>> {
-        // A large buffer below rustls saves system calls, as in pf.
-        let io = BufReader::with_capacity(256 << 10, io);
+        let io = BufReader::with_capacity(READ_BUFFER, io);
         let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
         self.connector.connect(name, io).await
     }
 
     async fn accept<T: Io>(&self, io: T) -> io::Result<impl Io + use<T>> {
         self.acceptor
-            .accept(BufReader::with_capacity(256 << 10, io))
+            .accept(BufReader::with_capacity(READ_BUFFER, io))
             .await
     }
 }

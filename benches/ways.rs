@@ -11,6 +11,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use wsstream::Format;
 
@@ -181,7 +182,7 @@ async fn far_end(way: Way, target: SocketAddr, tls: Option<Tls>) -> io::Result<S
 /// The client's end of one of these.
 async fn one(way: Way, local: TcpStream, far: impl Io) -> io::Result<()> {
     if way == Way::Relays {
-        return copy(local, far).await;
+        return relay(local, far).await;
     }
     let (early, config) = (BytesMut::new(), Config::default());
     let (streams, driver) =
@@ -196,13 +197,21 @@ async fn one(way: Way, local: TcpStream, far: impl Io) -> io::Result<()> {
 
 async fn last(way: Way, near: impl Io, target: SocketAddr) -> io::Result<()> {
     if way == Way::Relays {
-        return copy(near, TcpStream::connect(target).await?).await;
+        return relay(near, TcpStream::connect(target).await?).await;
     }
     serve(near, Protocol::Channels(Format::Binary, vec![PORT]), target).await;
     Ok(())
 }
 
-async fn copy(mut a: impl Io, mut b: impl Io) -> io::Result<()> {
+/// Copies both ways, 64 KiB at a time, until both have ended.
+///
+/// # Errors
+/// Either end failed.
+pub async fn relay<A, B>(mut a: A, mut b: B) -> io::Result<()>
+where
+    A: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
     let n = 64 << 10;
     tokio::io::copy_bidirectional_with_sizes(&mut a, &mut b, n, n)
         .await

@@ -12,32 +12,26 @@
 use allocation_counter::{AllocationInfo, measure};
 use benches::{Tls, Way};
 use std::net::SocketAddr;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 
-const MIB: u64 = 1 << 20;
-/// More than a connection takes to come to rest.
-const SHORT: u64 = 8 * MIB;
-const LONG: u64 = SHORT + 64 * MIB;
-
-async fn send(address: SocketAddr, piece: &[u8], total: u64) {
-    let mut socket = TcpStream::connect(address).await.unwrap();
-    socket.set_nodelay(true).unwrap();
-    socket.write_u64(total).await.unwrap();
-    for _ in 0..total / piece.len() as u64 {
-        socket.write_all(piece).await.unwrap();
-    }
-    assert_eq!(socket.read_u8().await.unwrap(), b'!');
-}
+const MIB: usize = 1 << 20;
+/// MiB: more than a connection takes to come to rest.
+const SHORT: usize = 8;
+const LONG: usize = SHORT + 64;
 
 fn per_mib(runtime: &Runtime, address: SocketAddr, write: usize) -> (f64, f64) {
     let piece = vec![7; write];
-    let of =
-        |total| -> AllocationInfo { measure(|| runtime.block_on(send(address, &piece, total))) };
+    let of = |mib: usize| -> AllocationInfo {
+        let times = mib * MIB / write;
+        measure(|| {
+            runtime
+                .block_on(benches::fill(address, &piece, times))
+                .unwrap();
+        })
+    };
     of(SHORT);
     let (short, long) = (of(SHORT), of(LONG));
-    let mib = ((LONG - SHORT) / MIB) as f64;
+    let mib = (LONG - SHORT) as f64;
     (
         (long.count_total as f64 - short.count_total as f64) / mib,
         (long.bytes_total as f64 - short.bytes_total as f64) / mib / MIB as f64,

@@ -13,12 +13,11 @@
     reason = "a benchmark"
 )]
 
+use benches::stats::Spread;
 use benches::{Tls, Way};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 
 const SIZES: [usize; 3] = [1 << 10, 16 << 10, 1 << 20];
@@ -40,14 +39,7 @@ async fn send(address: SocketAddr, write: usize, streams: usize) {
             tokio::spawn(async move {
                 let piece = vec![7; write];
                 let writes = total(write) / write / streams;
-                let mut socket = TcpStream::connect(address).await.unwrap();
-                socket.set_nodelay(true).unwrap();
-                let count = u64::try_from(writes * write).unwrap();
-                socket.write_u64(count).await.unwrap();
-                for _ in 0..writes {
-                    socket.write_all(&piece).await.unwrap();
-                }
-                assert_eq!(socket.read_u8().await.unwrap(), b'!');
+                benches::fill(address, &piece, writes).await.unwrap();
             })
         })
         .collect();
@@ -153,9 +145,7 @@ fn turns(n: usize) {
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    Spread::of(values.collect()).unwrap().median
 }
 
 fn main() {

@@ -4,7 +4,7 @@
 use crate::child::SMOOTH;
 use crate::smooth;
 use anyhow::{Context, Result};
-use benches::h2_streams;
+use benches::{READ_BUFFER, h2_streams};
 use clap::ValueEnum;
 use portforward::tls;
 use rustls::RootCertStore;
@@ -17,11 +17,6 @@ use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-
-/// Bytes that the relay copies at a time.
-const RELAY: usize = 64 << 10;
-/// Below rustls, as in pf.
-const READ_BUFFER: usize = 256 << 10;
 
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Kind {
@@ -54,7 +49,8 @@ pub(crate) async fn run(carry: Carry) -> Result<()> {
                     tokio::spawn(async move {
                         let far = TcpStream::connect(address).await?;
                         far.set_nodelay(true)?;
-                        relay(near, tls(&connect, far).await?).await
+                        near.set_nodelay(true)?;
+                        benches::relay(near, tls(&connect, far).await?).await
                     });
                 }
             });
@@ -73,13 +69,6 @@ pub(crate) async fn run(carry: Carry) -> Result<()> {
     }
     println!("Forwarding from {local} -> {}", SMOOTH.0);
     tokio::signal::ctrl_c().await.context("signals")
-}
-
-async fn relay(mut near: TcpStream, mut far: TlsStream<TcpStream>) -> io::Result<()> {
-    near.set_nodelay(true)?;
-    tokio::io::copy_bidirectional_with_sizes(&mut near, &mut far, RELAY, RELAY)
-        .await
-        .map(drop)
 }
 
 async fn tls<T: AsyncRead + AsyncWrite + Unpin>(

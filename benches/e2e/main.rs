@@ -16,7 +16,6 @@ mod pinned;
 mod pod;
 mod report;
 mod smooth;
-mod stats;
 mod steps;
 mod watch;
 

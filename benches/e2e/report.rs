@@ -3,7 +3,7 @@
 use crate::child::Client;
 use crate::machine::Machine;
 use crate::measure::{Goal, Measure, Round};
-use crate::stats::Spread;
+use benches::stats::Spread;
 use serde_json::{Value, json};
 use std::fmt;
 

@@ -6,7 +6,7 @@
 //! n, modulo 256.
 
 use anyhow::{Context, Result, anyhow, bail};
-use benches::h2_streams;
+use benches::{READ_BUFFER, h2_streams};
 use bytes::{Bytes, BytesMut};
 use h2::{RecvStream, SendStream};
 use portforward::http1::{HeadLimits, read_request_head};
@@ -43,8 +43,6 @@ pub(crate) const DOWNLOAD: u8 = b'd';
 pub(crate) const UPLOAD: u8 = b'u';
 /// Bytes written at a time.
 const PIECE: usize = 256 << 10;
-/// Below rustls.
-const READ_BUFFER: usize = 256 << 10;
 /// Payload of a DATA frame: a container runtime copies so much at a time.
 const DATA: usize = 32 << 10;
 const QUEUE: usize = 512 << 10;
@@ -84,9 +82,7 @@ pub(crate) async fn run(serve: Serve) -> Result<()> {
         while let Ok((socket, _)) = listener.accept().await {
             let (acceptor, piece) = (acceptor.clone(), piece.clone());
             tokio::spawn(async move {
-                if let Err(error) = connection(socket, acceptor, piece).await {
-                    eprintln!("smooth source: {error:#}");
-                }
+                tell(connection(socket, acceptor, piece).await);
             });
         }
     });
@@ -108,7 +104,8 @@ async fn connection(socket: TcpStream, acceptor: TlsAcceptor, piece: Bytes) -> R
             while let Some(accepted) = connection.accept().await {
                 let (request, mut respond) = accepted?;
                 let send = respond.send_response(http::Response::new(()), false)?;
-                begin(Pipe::H2(send, request.into_body()), &piece);
+                let (pipe, piece) = (Pipe::H2(send, request.into_body()), piece.clone());
+                tokio::spawn(async move { tell(service(pipe, &piece).await) });
             }
             Ok(())
         }
@@ -186,9 +183,7 @@ where
         let mut error: Stream = errors.remove(&label.request).context("no error stream")?;
         let piece = piece.clone();
         tokio::spawn(async move {
-            if let Err(failure) = service(Pipe::Spdy(stream), &piece).await {
-                eprintln!("smooth source: {failure:#}");
-            }
+            tell(service(Pipe::Spdy(stream), &piece).await);
             error.shutdown().await?;
             error.read_to_end(&mut Vec::new()).await
         });
@@ -196,13 +191,10 @@ where
     Ok(())
 }
 
-fn begin(pipe: Pipe, piece: &Bytes) {
-    let piece = piece.clone();
-    tokio::spawn(async move {
-        if let Err(error) = service(pipe, &piece).await {
-            eprintln!("smooth source: {error:#}");
-        }
-    });
+fn tell(result: Result<()>) {
+    if let Err(error) = result {
+        eprintln!("smooth source: {error:#}");
+    }
 }
 
 type Tls = TlsStream<BufReader<TcpStream>>;

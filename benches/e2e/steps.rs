@@ -4,8 +4,8 @@
 use crate::child::{Child, ECHO, SINK, SOURCE};
 use crate::measure::{Measure, Sample};
 use crate::pod::Pod;
-use crate::stats::percentile;
 use anyhow::{Context, Result, anyhow, bail};
+use benches::stats::percentile;
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

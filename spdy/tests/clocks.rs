@@ -11,7 +11,7 @@ mod common;
 
 use bytes::BytesMut;
 use common::{Peer, data, drain, events, id};
-use spdy::{Config, Connection, ConnectionErrorKind, HeaderBlock, Ping, Role};
+use spdy::{Config, Connection, ConnectionErrorKind, Event, Frame, HeaderBlock, Ping, Role};
 use std::time::{Duration, Instant};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -87,7 +87,7 @@ fn silence_does_not_count_while_reading_pauses() {
         c.dead_after = Some(30 * SECOND);
         c.limits.queued_replies = 1;
     });
-    let ping = peer.frame(&spdy::Frame::Ping(Ping { id: 1 }));
+    let ping = peer.frame(&Frame::Ping(Ping { id: 1 }));
     let mut input = BytesMut::from(ping.as_slice());
     conn.recv(peer.now, &mut input).unwrap();
     assert!(conn.is_blocked() && conn.poll_timeout().is_none());
@@ -103,4 +103,27 @@ fn silence_does_not_count_while_reading_pauses() {
     assert_eq!(error.kind(), &ConnectionErrorKind::Silent { after });
     assert!(events(&mut conn).is_empty());
     assert!(conn.reply(id(1), &HeaderBlock::new(), false).is_err());
+}
+
+#[test]
+fn pings_of_ones_own() {
+    let (mut peer, mut conn) = (Peer::new(), common::client());
+    let ids: Vec<_> = (0..65).map(|_| conn.ping(peer.now)).collect();
+    assert_eq!(ids[..3], [Some(1), Some(3), Some(5)]);
+    assert_eq!(ids[64], None, "64 may wait");
+    peer.sent(&mut conn);
+    peer.now += Duration::from_millis(7);
+    let answers: Vec<u8> = [3, 1]
+        .into_iter()
+        .flat_map(|id| peer.frame(&Frame::Ping(Ping { id })))
+        .collect();
+    let round_trip = Duration::from_millis(7);
+    let (got, _) = peer.feed(&mut conn, &answers);
+    assert_eq!(
+        got,
+        [
+            Event::Pong { id: 3, round_trip },
+            Event::Pong { id: 1, round_trip }
+        ]
+    );
 }

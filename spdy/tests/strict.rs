@@ -578,26 +578,3 @@ fn ids_run_out_and_nothing_is_lost() {
         "not a client's"
     );
 }
-
-#[test]
-fn pings_of_ones_own() {
-    let (mut peer, mut conn) = (Peer::new(), common::client());
-    let ids: Vec<_> = (0..65).map(|_| conn.ping(peer.now)).collect();
-    assert_eq!(ids[..3], [Some(1), Some(3), Some(5)]);
-    assert_eq!(ids[64], None, "64 may wait");
-    peer.sent(&mut conn);
-    peer.now += Duration::from_millis(7);
-    let answers: Vec<u8> = [3, 1]
-        .into_iter()
-        .flat_map(|id| peer.frame(&Frame::Ping(Ping { id })))
-        .collect();
-    let round_trip = Duration::from_millis(7);
-    let (got, _) = peer.feed(&mut conn, &answers);
-    assert_eq!(
-        got,
-        [
-            Event::Pong { id: 3, round_trip },
-            Event::Pong { id: 1, round_trip }
-        ]
-    );
-}

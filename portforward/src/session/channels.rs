@@ -8,7 +8,7 @@
 
 mod life;
 
-use super::shared::{CHUNK_OVERHEAD, End, Shared, StreamCell, wake_all};
+use super::shared::{End, Shared, StreamCell, wake_all};
 use super::stream::{Stream, StreamFailure};
 use super::{CloseReason, Config};
 use crate::transport::poll_read_once;
@@ -19,7 +19,6 @@ use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -36,9 +35,6 @@ const EVENTS: usize = 64;
 const WRITE_AHEAD: usize = 128 << 10;
 /// Bytes of a message. Real servers read whole messages into memory.
 const MESSAGE: usize = 32 << 10;
-/// Payloads shorter than this are copied, so that a few unread bytes do not keep a whole read
-/// buffer alive.
-const COPY_BELOW: usize = 8 << 10;
 /// How long the peer's last bytes are awaited after ours have left.
 const LINGER: Duration = Duration::from_secs(1);
 /// Error text that a server collects (B23).
@@ -232,22 +228,13 @@ impl<T> ChannelDriver<T> {
                 }
                 taken = taken.saturating_add(n);
             }
-            let n = u64::try_from(taken).unwrap_or(u64::MAX);
-            state.sent = state.sent.saturating_add(n);
-            let overhead = if chunk.is_empty() { CHUNK_OVERHEAD } else { 0 };
-            let charge = taken.saturating_add(overhead).min(state.sending_bytes);
-            state.sending_bytes = state.sending_bytes.saturating_sub(charge);
-            self.shared
-                .sending_bytes
-                .fetch_sub(charge, Ordering::Relaxed);
-            if !chunk.is_empty() {
-                state.sending.push_front(chunk);
+            let whole = chunk.is_empty();
+            state.taken(taken, chunk, &self.shared);
+            if !whole {
                 break;
             }
         }
-        let writer = (state.sending_bytes <= self.shared.stream_send / 2)
-            .then(|| state.writer.take())
-            .flatten();
+        let writer = state.writer_with_room(&self.shared);
         let sent = state.sending.is_empty();
         // FIN cannot be said. For a server the port is over with it; a client waits for the pod.
         state.fin_sent |= state.fin && sent;
@@ -335,16 +322,7 @@ impl<T> ChannelDriver<T> {
             return;
         }
         self.clock.data = Instant::now();
-        let charge = bytes.len().saturating_add(CHUNK_OVERHEAD);
-        state.received_bytes = state.received_bytes.saturating_add(charge);
-        self.shared
-            .received_bytes
-            .fetch_add(charge, Ordering::SeqCst);
-        state.received.push_back(if bytes.len() < COPY_BELOW {
-            Bytes::copy_from_slice(&bytes)
-        } else {
-            bytes
-        });
+        state.receive(bytes, &self.shared);
         // Whoever reads makes room, and is to say so.
         state.pausing = state.received_bytes > self.config.stream_receive;
         let reader = state.reader.take();
@@ -413,15 +391,14 @@ impl Port {
             self.text
                 .extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
         }
-        let charge = std::mem::take(&mut state.sending_bytes);
-        shared.sending_bytes.fetch_sub(charge, Ordering::Relaxed);
+        state.drop_sends(shared);
         state.fin_sent |= state.fin;
         let over = state.fin || state.reset.is_some();
         if over {
             // There is no answer to it: nobody need wait.
             state.end.get_or_insert(End::Fin);
         }
-        let (writer, reader) = (state.writer.take(), state.reader.take());
+        let (writer, reader) = (state.take_writer(), state.reader.take());
         drop(state);
         for waker in [writer, reader].into_iter().flatten() {
             waker.wake();

@@ -5,7 +5,7 @@
 
 use super::lanes::Lanes;
 use super::life::Life;
-use super::shared::{CHUNK_OVERHEAD, Shared, StreamCell, StreamState, wake_all};
+use super::shared::{Shared, StreamCell, StreamState, wake_all};
 use super::stream::StreamFailure;
 use super::sync::MutexGuard;
 use super::{CloseReason, Config, Incoming};
@@ -17,7 +17,6 @@ use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -296,27 +295,11 @@ impl<T> Driver<T> {
         state.fin_sent |= fin && chunk.is_empty();
         self.shared.count_moved(n);
         state.asked |= n > 0;
-        state.sent = state
-            .sent
-            .saturating_add(u64::try_from(n).unwrap_or(u64::MAX));
+        state.taken(n, chunk, &self.shared);
         self.lanes.sent(id, state.sent);
-        let overhead = if chunk.is_empty() { CHUNK_OVERHEAD } else { 0 };
-        let charge = n.saturating_add(overhead).min(state.sending_bytes);
-        state.sending_bytes = state.sending_bytes.saturating_sub(charge);
-        self.shared
-            .sending_bytes
-            .fetch_sub(charge, Ordering::Relaxed);
-        if !chunk.is_empty() {
-            state.sending.push_front(chunk);
-        }
         let more = state.wants_to_send();
         state.in_round = more;
-        let writer = if state.sending_bytes <= self.shared.stream_send / 2 {
-            state.waits_to_send = false;
-            state.writer.take()
-        } else {
-            None
-        };
+        let writer = state.writer_with_room(&self.shared);
         drop(state);
         self.forget_if_done(id);
         if more {

@@ -2,7 +2,7 @@
 
 use super::FLOW_CONTROL;
 use super::driver::Driver;
-use super::shared::{CHUNK_OVERHEAD, End, StreamCell};
+use super::shared::{End, StreamCell};
 use super::stream::{Stream, StreamFailure};
 use super::{CloseReason, Incoming};
 use bytes::Bytes;
@@ -10,10 +10,6 @@ use spdy::{Event, HeaderBlock, Role, StreamId};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::time::Instant;
-
-/// Payloads shorter than this are copied, so that a few unread bytes do not keep a whole read
-/// buffer alive.
-const COPY_BELOW: usize = 8 << 10;
 
 impl<T> Driver<T> {
     pub(super) fn handle_events(&mut self) {
@@ -89,17 +85,7 @@ impl<T> Driver<T> {
             self.conn.consumed(id, payload.len());
         }
         if !payload.is_empty() && !state.reader_gone {
-            let charge = payload.len().saturating_add(CHUNK_OVERHEAD);
-            state.received_bytes = state.received_bytes.saturating_add(charge);
-            self.shared
-                .received_bytes
-                .fetch_add(charge, Ordering::Relaxed);
-            let short = payload.len() < COPY_BELOW;
-            state.received.push_back(if short {
-                Bytes::copy_from_slice(&payload)
-            } else {
-                payload
-            });
+            state.receive(payload, &self.shared);
             if state.received_bytes > self.config.stream_receive {
                 state.set_pausing(true, &mut self.pausing);
             }

@@ -14,6 +14,7 @@ mod lanes;
 mod life;
 #[cfg(all(test, pf_loom))]
 mod models;
+mod queues;
 mod receive;
 mod shared;
 mod stream;

@@ -32,20 +32,22 @@ impl<T> Driver<T> {
         if !over {
             self.blame_at = None;
         } else if self.blame_at.is_none() {
+            self.watch_progress();
             for cell in self.streams.values().chain(self.unread.values()) {
                 let mut state = cell.lock();
                 (state.asked, state.looks) = (false, 0);
             }
-            self.watch_progress();
         }
         !over
     }
 
-    /// From now on it counts which streams are read.
+    /// A look is over: from now on it counts anew which streams are read.
     pub(super) fn watch_progress(&mut self) {
         for cell in self.streams.values().chain(self.unread.values()) {
             let mut state = cell.lock();
-            state.progressed = false;
+            let progressed = std::mem::take(&mut state.progressed);
+            let looks = state.looks.saturating_add(1);
+            state.looks = if progressed { 0 } else { looks };
             state.waits_to_send = state.writer.is_some();
         }
         self.blame_at = Instant::now().checked_add(self.config.stall);
@@ -89,7 +91,7 @@ impl<T> Driver<T> {
             } else {
                 state.received_bytes > share
             };
-            let own = !(state.waits_to_send && state.writer.is_some());
+            let own = !state.waits_to_send;
             (cause && !state.progressed).then_some((own, state.received_bytes))
         };
         let stalled = all().filter_map(|(id, cell)| Some((to_blame(cell)?, id, cell)));
@@ -99,18 +101,14 @@ impl<T> Driver<T> {
     }
 
     pub(super) fn reset_stalled(&mut self) {
-        for cell in self.streams.values().chain(self.unread.values()) {
-            let mut state = cell.lock();
-            let looks = state.looks.saturating_add(1);
-            state.looks = if state.progressed { 0 } else { looks };
-        }
         let Some((id, cell, patience)) = self.most_stalled() else {
             return;
         };
         // Alone on its connection a stream may wait for ever.
         match self.holds_up(id) {
             (_, true) if !patience => {}
-            (true, _) if cell.lock().looks >= PATIENCE => {}
+            // This look counts too.
+            (true, _) if cell.lock().looks.saturating_add(1) >= PATIENCE => {}
             _ => return,
         }
         self.conn.reset(id, RstStatus::FLOW_CONTROL_ERROR);

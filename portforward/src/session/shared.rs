@@ -12,10 +12,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize as Count, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 
-/// What every queued chunk counts beside its payload, so that tiny frames cannot hold more than
-/// they are charged for (B12).
-pub(super) const CHUNK_OVERHEAD: usize = 256;
-
 /// How the peer's direction of a stream ended.
 #[derive(Clone, Debug)]
 pub(super) enum End {
@@ -75,9 +71,9 @@ pub(super) struct StreamState {
     pub(super) consumed: usize,
     /// Something was read since the driver last looked for stalled streams.
     pub(super) progressed: bool,
-    /// So many looks in a row found nothing read.
+    /// Of the looks that are over so many in a row found nothing read.
     pub(super) looks: u32,
-    /// The writer has been waiting for room ever since.
+    /// The writer has been waiting for room since then.
     pub(super) waits_to_send: bool,
     /// Something was sent since reading paused: an answer is waited for.
     pub(super) asked: bool,
@@ -115,7 +111,7 @@ impl StreamState {
     pub(super) fn take_wakers(&mut self) -> Wakers {
         [
             self.reader.take(),
-            self.writer.take(),
+            self.take_writer(),
             self.opener.take(),
             self.watcher.take(),
         ]
@@ -128,13 +124,6 @@ impl StreamState {
         }
         self.failure.get_or_insert_with(|| failure.clone());
         self.take_wakers()
-    }
-
-    /// Forgets what was queued for sending.
-    pub(super) fn drop_sends(&mut self, shared: &Shared) {
-        let n = std::mem::take(&mut self.sending_bytes);
-        shared.sending_bytes.fetch_sub(n, Ordering::Relaxed);
-        self.sending.clear();
     }
 
     /// Keeps the driver's count of pausing streams true.

@@ -1,7 +1,8 @@
 //! The handle to one stream.
 
 use super::CloseReason;
-use super::shared::{CHUNK_OVERHEAD, End, Request, Shared, StreamCell, StreamState};
+use super::queues::CHUNK_OVERHEAD;
+use super::shared::{End, Request, Shared, StreamCell, StreamState};
 use bytes::Bytes;
 use spdy::RstStatus;
 use std::future::poll_fn;
@@ -223,13 +224,7 @@ impl Stream {
                 set(&mut state.writer, cx);
                 return Poll::Pending;
             }
-            // As much as the driver takes off again.
-            let charge = chunk.len().saturating_add(CHUNK_OVERHEAD);
-            state.sending_bytes = state.sending_bytes.saturating_add(charge);
-            self.shared
-                .sending_bytes
-                .fetch_add(charge, Ordering::Relaxed);
-            state.sending.push_back(std::mem::take(chunk));
+            state.queue(std::mem::take(chunk), &self.shared);
         }
         self.request(Request::Attend);
         Poll::Ready(Ok(()))

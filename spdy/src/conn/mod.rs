@@ -122,6 +122,16 @@ pub struct Connection {
     watch: Watch,
     stats: Stats,
     failed: Option<ConnectionError>,
+    /// DATA frames' bytes that may wait to be written: what is framed ahead, one frame more, and FINs.
+    most_data: usize,
+}
+
+fn most_data(config: &Config) -> usize {
+    let limits = &config.limits;
+    let streams = limits.peer_streams.saturating_add(limits.own_streams);
+    (config.write_ahead)
+        .saturating_add(config.data_payload)
+        .saturating_add(streams.saturating_mul(FINS))
 }
 
 impl Connection {
@@ -164,6 +174,7 @@ impl Connection {
             watch: Watch::default(),
             stats: Stats::default(),
             failed: None,
+            most_data: most_data(&config),
             config,
         };
         if conn.config.dialect == Dialect::Spdy31 || conn.flow.is_active() {
@@ -234,16 +245,11 @@ impl Connection {
     #[must_use]
     pub fn is_blocked(&self) -> bool {
         let limits = &self.config.limits;
-        let streams = limits.peer_streams.saturating_add(limits.own_streams);
-        let data = (self.config.write_ahead)
-            .saturating_add(self.config.data_payload)
-            .saturating_add(streams.saturating_mul(FINS));
-        if self.outgoing.data_len() > data {
-            return true;
-        }
         let of_streams = limits.frames_of(limits.peer_streams);
         let waiting = self.outgoing.waiting();
-        waiting.provoked >= limits.queued_replies || waiting.stream >= of_streams
+        waiting.provoked >= limits.queued_replies
+            || waiting.stream >= of_streams
+            || self.outgoing.data_len() > self.most_data
     }
 
     /// Whether something must be polled or [consumed](Connection::consumed) before more is read

@@ -5,6 +5,7 @@ mod differential;
 mod golden;
 mod machine;
 mod model;
+mod peer;
 mod sequences;
 
 pub use codec::{decode, encode_blocks, inflate, round_trip};

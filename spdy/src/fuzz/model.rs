@@ -4,12 +4,12 @@
 //! After each step everything is polled, consumed and written, so that order between streams does
 //! not matter. Budgets that count are wide; the model knows none.
 
+use super::peer::{peer_frame, small_id};
 use super::{Input, require};
 use crate::codec::Encoder;
 use crate::{
-    Config, Connection, ConnectionErrorKind, Data, Decoder, Dialect, Event, Frame, GoAway,
-    GoAwayStatus, HeaderBlock, HeaderEncoding, Headers, Limits, Opening, Ping, Role, RstStatus,
-    RstStream, Setting, Settings, StreamId, SynReply, SynStream, WindowUpdate,
+    Config, Connection, ConnectionErrorKind, Data, Decoder, Dialect, Event, Frame, HeaderBlock,
+    HeaderEncoding, Headers, Limits, Opening, Role, RstStatus, RstStream, StreamId, WindowUpdate,
 };
 use bytes::{Buf, Bytes, BytesMut};
 use std::collections::BTreeMap;
@@ -406,73 +406,6 @@ impl Real {
             }
         }
         require(wire.is_empty(), "whole frames leave");
-    }
-}
-
-fn small_id(input: &mut Input<'_>) -> StreamId {
-    let id = u32::from(input.byte() % 24).max(1);
-    StreamId::new(id).unwrap_or_else(|| unreachable!("1 to 23"))
-}
-
-fn peer_frame(input: &mut Input<'_>) -> Frame {
-    let id = small_id(input);
-    match input.byte() % 16 {
-        0..=3 => Frame::SynStream(SynStream {
-            id,
-            associated: 0,
-            priority: input.byte() & 7,
-            slot: 0,
-            fin: input.byte() < 30,
-            unidirectional: input.byte() < 30,
-            headers: HeaderBlock::new(),
-        }),
-        4 => Frame::SynReply(SynReply {
-            id,
-            fin: input.byte() < 50,
-            headers: HeaderBlock::new(),
-        }),
-        5 => Frame::RstStream(RstStream {
-            id,
-            status: RstStatus::from_u32(u32::from(input.byte().max(1))),
-        }),
-        6 => Frame::Ping(Ping {
-            id: u32::from(input.byte().max(1)),
-        }),
-        7 if input.byte() == 1 => Frame::GoAway(GoAway {
-            last_good: 0,
-            status: GoAwayStatus::OK,
-        }),
-        8 => Frame::Headers(Headers {
-            id,
-            fin: input.byte() < 50,
-            headers: HeaderBlock::new(),
-        }),
-        9 | 10 => Frame::WindowUpdate(WindowUpdate {
-            id: if input.flag() { 0 } else { id.get() },
-            delta: match input.byte() {
-                0 => 0,
-                1 => StreamId::MAX,
-                n => u32::from(n) << 8,
-            },
-        }),
-        11 => Frame::Settings(Settings {
-            clear: false,
-            entries: vec![Setting {
-                flags: 0,
-                id: Setting::INITIAL_WINDOW_SIZE,
-                value: match input.byte() {
-                    255 => u32::MAX,
-                    n => u32::from(n) << 9,
-                },
-            }],
-        }),
-        _ => Frame::Data(Data {
-            id,
-            payload: Bytes::from(vec![0; input.below(20_000)]),
-            remaining: 0,
-            fin: input.byte() < 30,
-            flags: 0,
-        }),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{open, pair_with};
 use crate::session::Config;
-use crate::session::shared::CHUNK_OVERHEAD;
+use crate::session::queues::CHUNK_OVERHEAD;
 use bytes::Bytes;
 use std::future::poll_fn;
 use std::task::Poll;

@@ -1,16 +1,26 @@
 //! Medians and percentiles.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "its indices are those of what it has just sorted"
+)]
 
 /// Several values of the same thing.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Spread {
-    pub(crate) median: f64,
-    pub(crate) min: f64,
-    pub(crate) max: f64,
+#[expect(clippy::exhaustive_structs, reason = "there is no more to it")]
+pub struct Spread {
+    /// Between the two in the middle, if their number is even.
+    pub median: f64,
+    /// The smallest.
+    pub min: f64,
+    /// The largest.
+    pub max: f64,
 }
 
 impl Spread {
     /// None if there are no values.
-    pub(crate) fn of(mut values: Vec<f64>) -> Option<Self> {
+    #[must_use]
+    pub fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let (&min, &max) = (values.first()?, values.last()?);
         let (low, high) = ((values.len() - 1) / 2, values.len() / 2);
@@ -23,7 +33,8 @@ impl Spread {
 }
 
 /// The smallest value that at least `percent` of all values do not exceed. `sorted` is not empty.
-pub(crate) fn percentile(sorted: &[f64], percent: usize) -> f64 {
+#[must_use]
+pub fn percentile(sorted: &[f64], percent: usize) -> f64 {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted[rank - 1]
 }
