@@ -116,7 +116,8 @@ pub(crate) fn fastwebsockets(role: Role, bytes: &[u8]) -> (Vec<Seen>, Option<Str
     };
     let mut socket = WebSocket::after_handshake(Wire(bytes), theirs);
     socket.set_auto_pong(false);
-    socket.set_max_message_size(1 << 16);
+    // It refuses what is as long as its limit, the others what is longer.
+    socket.set_max_message_size((1 << 16) + 1);
     let mut socket = FragmentCollector::new(socket);
     let mut seen = Vec::new();
     loop {
