@@ -311,6 +311,11 @@ impl Driver {
             }
             Event::Reset { id, status } => {
                 let channel = self.channel(id);
+                // `recall` would wait for it for ever.
+                ensure!(
+                    channel.does != Does::Remember,
+                    "{id}, `first`, was reset: {status}"
+                );
                 channel.reset = Some(status);
                 channel.drop_output();
             }

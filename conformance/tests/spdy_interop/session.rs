@@ -360,7 +360,8 @@ fn go_0_5_1_strict() -> anyhow::Result<()> {
 /// Windows count: node's by default, ours in the draft's dialect.
 ///
 /// Its answer to WINDOW_UPDATE on a stream that has ended for it is RST_STREAM INVALID_STREAM, which
-/// overtakes what still waits of the stream: hence FIN last. With many streams at once it sends up to a
+/// overtakes what still waits of the stream: hence FIN last, and where it opens and ends second, less than
+/// makes us give credit (`session.js`). With many streams at once it sends up to a
 /// piece (8 KiB) more than the connection's window: hence a window that is never used up.
 pub(crate) const NODE: Plan = Plan {
     peer: Peer::SpdyNode,
