@@ -14,10 +14,11 @@ use ring::digest;
 use spdy::{Data, Decoder, Frame, Limits};
 
 pub mod capture;
+mod carrier;
 mod reenact;
 mod view;
 
-pub use reenact::reenact;
+pub use reenact::{reenact, reenact_client_go};
 
 /// How one forwarded connection ended; `Display` is a transcript's `expect` line.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use portforward::{
     http1::{HeadLimits, read_request_head},
     session::{self, CloseReason},
     transcript::{Direction, Head, Transcript, What},
-    upgrade::{self, UpgradeRequest},
+    upgrade::UpgradeRequest,
 };
 use spdy::Frame;
 use tokio::{
@@ -20,7 +20,11 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{Frames, Outcome, view::View};
+use super::{
+    Outcome,
+    carrier::{Carried, Carrier},
+    view::{View, Whose},
+};
 
 /// For each thing that is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -30,6 +34,21 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// it had sent. In the end the client must have sent the same, stream by stream, and the local
 /// sockets must have come to the ends of the `expect` lines.
 pub async fn reenact(transcript: &Transcript) -> anyhow::Result<()> {
+    play(transcript, Carrier::Connection, Whose::Ours).await
+}
+
+/// The same in the place of client-go. With `tunnel` the bytes are those of a WebSocket with a tunnel in it, and
+/// the peer's messages are sent as they were cut.
+pub async fn reenact_client_go(transcript: &Transcript, tunnel: bool) -> anyhow::Result<()> {
+    let carrier = if tunnel {
+        Carrier::WebSocket
+    } else {
+        Carrier::Connection
+    };
+    play(transcript, carrier, Whose::ClientGo).await
+}
+
+async fn play(transcript: &Transcript, carrier: Carrier, whose: Whose) -> anyhow::Result<()> {
     let mut heads = transcript
         .events
         .iter()
@@ -42,12 +61,12 @@ pub async fn reenact(transcript: &Transcript) -> anyhow::Result<()> {
     let path = request.line.split(' ').nth(1).context("no path")?;
     let asked = UpgradeRequest::new(path, "replay");
     let (upgraded, answered) = tokio::join!(
-        timeout(PATIENCE, upgrade::spdy(near, &asked)),
+        timeout(PATIENCE, carrier.upgrade(near, &asked)),
         answer(&mut peer, request, heads)
     );
     answered?;
     let upgraded = upgraded.context("no upgrade in time")??;
-    let opened = opened(transcript)?;
+    let opened = opened(transcript, carrier)?;
     // Older recordings are of a client without flow control and lanes, whose ids leave nothing out.
     let mut config = session::Config::default();
     config.windows = opened.offered;
@@ -58,15 +77,16 @@ pub async fn reenact(transcript: &Transcript) -> anyhow::Result<()> {
     let mut play = Play {
         peer,
         forwarder: Forwarder::new(session),
-        frames: Frames::new(),
-        sent: View::default(),
-        recorded: View::default(),
+        frames: Carried::new(carrier, Direction::ClientToServer)?,
+        sent: View::new(whose),
+        recorded: View::new(whose),
         heard: View::default(),
         data: opened.data,
         locals: BTreeMap::new(),
         over: false,
     };
-    let (mut client, mut server) = (Frames::new(), Frames::new());
+    let mut client = Carried::new(carrier, Direction::ClientToServer)?;
+    let mut server = Carried::new(carrier, Direction::ServerToClient)?;
     for (number, event) in transcript.events.iter().enumerate() {
         let at = || format!("event {number} ({:?} at {:?})", event.direction, event.at);
         match (event.direction, &event.what) {
@@ -75,6 +95,9 @@ pub async fn reenact(transcript: &Transcript) -> anyhow::Result<()> {
                 for frame in client.push(bytes)? {
                     play.recorded.add(&frame)?;
                     play.act(&frame).await.with_context(at)?;
+                }
+                if client.is_closed() {
+                    play.close().await.with_context(at)?;
                 }
                 play.listen().await.with_context(at)?;
             }
@@ -99,6 +122,10 @@ pub async fn reenact(transcript: &Transcript) -> anyhow::Result<()> {
     timeout(PATIENCE, driver)
         .await
         .context("the session does not end")??;
+    if carrier == Carrier::WebSocket {
+        play.sent.forget_goaway();
+        play.recorded.forget_goaway();
+    }
     ensure!(
         play.sent == play.recorded,
         "the client sent {}",
@@ -126,8 +153,9 @@ struct Opened {
     data: BTreeMap<String, u32>,
 }
 
-fn opened(transcript: &Transcript) -> anyhow::Result<Opened> {
-    let (mut opened, mut frames) = (Opened::default(), Frames::new());
+fn opened(transcript: &Transcript, carrier: Carrier) -> anyhow::Result<Opened> {
+    let mut opened = Opened::default();
+    let mut frames = Carried::new(carrier, Direction::ClientToServer)?;
     for event in &transcript.events {
         let (Direction::ClientToServer, What::Bytes(bytes)) = (event.direction, &event.what) else {
             continue;
@@ -157,12 +185,18 @@ async fn answer(
     let limits = HeadLimits::default();
     let mut behind = BytesMut::new();
     let asked = read_request_head(peer, &mut behind, &limits, limits.deadline()).await?;
+    let key = asked.fields.get_str("sec-websocket-key");
+    let accept = key.and_then(wsstream::accept_key);
     let asked = Head::of_request(&asked);
     ensure!(asked == *request, "asked {asked:?} instead of {request:?}");
     for head in answers {
         let mut text = format!("{}\r\n", head.line);
         for (name, value) in &head.fields {
             text = text + name + ": " + value + "\r\n";
+        }
+        if let Some(accept) = &accept {
+            // It belongs to the key, which is another each time.
+            text = text + "sec-websocket-accept: " + accept + "\r\n";
         }
         text += "\r\n";
         peer.write_all(text.as_bytes()).await?;
@@ -173,7 +207,7 @@ async fn answer(
 struct Play {
     peer: DuplexStream,
     forwarder: Forwarder,
-    frames: Frames,
+    frames: Carried,
     /// What our client has sent.
     sent: View,
     /// What the recorded client had sent so far.
