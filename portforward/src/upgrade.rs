@@ -349,7 +349,14 @@ fn request_head(request: &UpgradeRequest, ask: &Ask) -> Result<RequestHead, Upgr
 }
 
 fn check_websocket(answer: &ResponseHead, opening: &Opening) -> Result<String, UpgradeError> {
-    check_no_body(answer)?;
+    if answer.announces_body() {
+        // Not the 101 that was asked for: SPDY may be tried.
+        return Err(UpgradeError::Refused {
+            status: answer.status,
+            reason: escape::line(&answer.reason),
+            message: "the server's answer to a WebSocket announces a body".to_owned(),
+        });
+    }
     let http11 = answer.version == Version::Http11;
     let selected = opening.check(answer.status, http11, &answer.fields.view());
     Ok(selected

@@ -1,11 +1,11 @@
 //! WebSockets over a socket: what [`wsstream`] leaves to its user.
 
-use crate::transport::{poll_read_once, poll_write_once};
+use crate::transport::{ReadSize, poll_read_once, poll_write_once};
 use bytes::{Buf, BytesMut};
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use wsstream::{Config, ConfigError, ConnectionError, Outgoing, Read, Role, Tunnel};
@@ -24,19 +24,33 @@ const WRITE_AHEAD: usize = 128 << 10;
 /// like an end of file. Shutting down sends Close 1000 and closes the transport without waiting for the
 /// peer's, as both real ends do.
 ///
-/// Answers to pings are written by reading and by writing. Both halves are to be polled from one
-/// task, since either may wait for the socket to become writable.
+/// Answers to pings are written by reading and by writing. The halves of a [`tokio::io::split`] may be polled from
+/// two tasks.
 pub struct WsByteStream<T> {
     io: T,
     tunnel: Tunnel,
     input: BytesMut,
+    read_size: ReadSize,
     /// Taken out of the tunnel, not read yet.
     ready: bytes::Bytes,
-    ended: bool,
+    ended: End,
     failed: Option<ConnectionError>,
     /// We have said Close: real peers then close the transport and say nothing.
     finished: bool,
     unflushed: bool,
+    /// A write has failed: what waits has not arrived.
+    write_failed: bool,
+    /// Who waits for room; what reads may make it.
+    writer: Option<Waker>,
+}
+
+/// Whether what the peer sends has come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    No,
+    Yes,
+    /// And of what waits to be written there is only the answer to its Close, which it need not wait for.
+    Answered,
 }
 
 impl<T> fmt::Debug for WsByteStream<T> {
@@ -75,11 +89,14 @@ impl<T> WsByteStream<T> {
             io,
             tunnel: Tunnel::new(config)?,
             input: early,
+            read_size: ReadSize::new(),
             ready: bytes::Bytes::new(),
-            ended: false,
+            ended: End::No,
             failed: None,
             finished: false,
             unflushed: false,
+            write_failed: false,
+            writer: None,
         })
     }
 
@@ -93,22 +110,28 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WsByteStream<T> {
     /// Until there is something to read, or the end. Nothing is lost by asking again.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            if !self.ready.is_empty() || self.ended {
+            if !self.ready.is_empty() || self.ended != End::No {
                 return Poll::Ready(Ok(()));
             }
             if let Some(error) = &self.failed {
                 return Poll::Ready(Err(io_error(error.clone())));
             }
+            let waited = !self.tunnel.outgoing().is_empty() || self.unflushed;
             let event = self
                 .tunnel
                 .poll_read(Instant::now().into_std(), &mut self.input);
-            // A pong or the answer to Close; a socket that is full takes it later.
+            // A pong or the answer to Close; a socket that is full takes it later, and a failure is for who
+            // writes to learn.
+            // Who waits for room to write stays who is woken for it.
+            let writer = self.writer.clone();
+            let mut to_write = Context::from_waker(writer.as_ref().unwrap_or_else(|| cx.waker()));
             if (self.unflushed || !self.tunnel.outgoing().is_empty())
-                && let Poll::Ready(Ok(())) = self.poll_out(cx)
+                && let Poll::Ready(Ok(())) = self.poll_out(&mut to_write)
                 && self.unflushed
-                && Pin::new(&mut self.io).poll_flush(cx).is_ready()
+                && Pin::new(&mut self.io).poll_flush(&mut to_write).is_ready()
             {
                 self.unflushed = false;
+                self.wake_writer();
             }
             match event {
                 Ok(Some(Read::Bytes(bytes))) => {
@@ -116,7 +139,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WsByteStream<T> {
                     continue;
                 }
                 Ok(Some(Read::End)) => {
-                    self.ended = true;
+                    self.ended = if waited { End::Yes } else { End::Answered };
                     continue;
                 }
                 Err(error) => {
@@ -125,12 +148,22 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WsByteStream<T> {
                 }
                 Ok(None) => {}
             }
-            if ready!(poll_read_once(&mut self.io, &mut self.input, cx))? == 0 {
+            if ready!(poll_read_once(
+                &mut self.io,
+                &mut self.input,
+                &mut self.read_size,
+                cx
+            ))? == 0
+            {
                 let ended = self.tunnel.end_of_input(&self.input);
-                // Real peers answer our Close by closing the transport; in the middle of a message that
-                // is still a cut.
-                let said = self.finished && ended == Err(ConnectionError::Eof);
-                self.ended = ended.is_ok() || said;
+                // Real peers answer our Close by closing the transport; in the middle of a message, or
+                // before it can have left, that is still a cut.
+                let left = self.tunnel.outgoing().is_empty() && !self.unflushed;
+                let said = self.finished && left && !self.write_failed;
+                let said = said && ended == Err(ConnectionError::Eof);
+                if ended.is_ok() || said {
+                    self.ended = End::Yes;
+                }
                 self.failed = ended.err();
             }
         }
@@ -140,8 +173,36 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WsByteStream<T> {
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let before = self.tunnel.outgoing().len();
         let written = poll_write_out(&mut self.io, self.tunnel.outgoing(), cx);
-        self.unflushed |= self.tunnel.outgoing().len() != before;
+        if self.tunnel.outgoing().len() != before {
+            self.unflushed = true;
+            self.wake_writer();
+        }
+        self.write_failed |= matches!(written, Poll::Ready(Err(_)));
         written
+    }
+
+    fn wake_writer(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            writer.wake();
+        }
+    }
+
+    /// Writes and flushes. Only the answer to the peer's Close may fail to arrive: it need not listen any more
+    /// (PROTOCOL.md 5.4).
+    fn poll_flush_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut flushed = self.poll_out(cx);
+        if let Poll::Ready(Ok(())) = flushed
+            && self.unflushed
+        {
+            flushed = Pin::new(&mut self.io).poll_flush(cx);
+            self.unflushed = !matches!(flushed, Poll::Ready(Ok(())));
+            self.write_failed |= matches!(flushed, Poll::Ready(Err(_)));
+        }
+        self.writer = flushed.is_pending().then(|| cx.waker().clone());
+        match flushed {
+            Poll::Ready(Err(_)) if self.ended == End::Answered => Poll::Ready(Ok(())),
+            flushed => flushed,
+        }
     }
 }
 
@@ -194,7 +255,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WsByteStream<T> {
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         if this.tunnel.outgoing().len() >= WRITE_AHEAD || !this.tunnel.is_writable() {
-            ready!(this.poll_out(cx))?;
+            let room = this.poll_out(cx);
+            this.writer = room.is_pending().then(|| cx.waker().clone());
+            ready!(room)?;
         }
         let mut source = Slices::new(bufs);
         let n = source.remaining().min(MESSAGE);
@@ -220,19 +283,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WsByteStream<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_out(cx))?;
-        if self.unflushed {
-            ready!(Pin::new(&mut self.io).poll_flush(cx))?;
-            self.unflushed = false;
-        }
-        Poll::Ready(Ok(()))
+        self.poll_flush_out(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.tunnel.finish().map_err(io::Error::other)?;
         self.finished = true;
-        ready!(self.as_mut().poll_flush(cx))?;
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        ready!(self.poll_flush_out(cx))?;
+        match ready!(Pin::new(&mut self.io).poll_shutdown(cx)) {
+            Err(_) if self.ended == End::Answered => Poll::Ready(Ok(())),
+            shut => Poll::Ready(shut),
+        }
     }
 }
 
@@ -281,6 +342,10 @@ impl Buf for Slices<'_> {
 impl<T: crate::gateway::Leg> crate::gateway::Leg for WsByteStream<T> {
     fn reset_on_drop(&self, reset: bool) {
         self.io.reset_on_drop(reset);
+    }
+
+    fn answers_the_end(&self) -> bool {
+        true
     }
 }
 

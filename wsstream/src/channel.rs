@@ -2,6 +2,7 @@
 //! channel, as a byte (`channel.k8s.io` and its versions) or as a digit in front of base64
 //! (`base64.channel.k8s.io`).
 
+use crate::Hidden;
 use crate::base64;
 use crate::close::CloseFrame;
 use crate::config::Config;
@@ -9,6 +10,7 @@ use crate::conn::{Connection, Event, Kind};
 use crate::error::{ConfigError, ConnectionError, DecodeErrorKind, SendError};
 use crate::outgoing::Outgoing;
 use bytes::{Bytes, BytesMut};
+use std::fmt;
 use std::time::Instant;
 
 /// The channels of exec and attach (PROTOCOL.md 8).
@@ -41,8 +43,8 @@ pub enum Format {
     Base64,
 }
 
-/// What came.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What came. `Debug` tells lengths, never bytes.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ChannelEvent {
     /// Part of a message.
@@ -60,8 +62,55 @@ pub enum ChannelEvent {
     ChannelClosed(u8),
     /// A pong.
     Pong(Bytes),
-    /// The peer's Close.
+    /// The peer's Close, between two messages.
     Closed(CloseFrame),
+}
+
+impl fmt::Debug for ChannelEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Data {
+                channel,
+                begins,
+                payload,
+                ends,
+            } => f
+                .debug_struct("Data")
+                .field("channel", channel)
+                .field("begins", begins)
+                .field("payload", &Hidden(payload.len()))
+                .field("ends", ends)
+                .finish(),
+            Self::ChannelClosed(channel) => f.debug_tuple("ChannelClosed").field(channel).finish(),
+            Self::Pong(payload) => f.debug_tuple("Pong").field(&Hidden(payload.len())).finish(),
+            Self::Closed(frame) => f.debug_tuple("Closed").field(frame).finish(),
+        }
+    }
+}
+
+/// A set of channels.
+#[derive(Clone, Copy, Debug, Default)]
+struct Set([u128; 2]);
+
+impl Set {
+    const fn bit(channel: u8) -> (usize, u128) {
+        ((channel >> 7) as usize, 1 << (channel & 127))
+    }
+
+    fn has(self, channel: u8) -> bool {
+        let (word, bit) = Self::bit(channel);
+        self.0.get(word).is_some_and(|word| word & bit != 0)
+    }
+
+    /// Whether it was not in it.
+    fn insert(&mut self, channel: u8) -> bool {
+        let new = !self.has(channel);
+        let (word, bit) = Self::bit(channel);
+        if let Some(word) = self.0.get_mut(word) {
+            *word |= bit;
+        }
+        new
+    }
 }
 
 /// The message being received.
@@ -81,6 +130,10 @@ pub struct Channels {
     format: Format,
     close_signal: bool,
     message: Message,
+    /// Channels that the peer has said are over,
+    over: Set,
+    /// and those that this side has.
+    closed: Set,
 }
 
 impl Channels {
@@ -94,6 +147,8 @@ impl Channels {
             format,
             close_signal: false,
             message: Message::Nothing,
+            over: Set::default(),
+            closed: Set::default(),
         })
     }
 
@@ -108,7 +163,8 @@ impl Channels {
     /// without anything in it is passed over, as real servers do.
     ///
     /// # Errors
-    /// The peer broke the protocol, in framing or in what a message must be.
+    /// The peer broke the protocol, in framing or in what a message must be, or closed inside a
+    /// message.
     pub fn poll_event(
         &mut self,
         now: Instant,
@@ -119,7 +175,10 @@ impl Channels {
                 None => return Ok(None),
                 Some(Event::Ping(_)) => continue,
                 Some(Event::Pong(payload)) => ChannelEvent::Pong(payload),
-                Some(Event::Closed(frame)) => ChannelEvent::Closed(frame),
+                Some(Event::Closed(frame)) => match self.conn.cut_by(&frame) {
+                    Some(error) => return Err(error),
+                    None => ChannelEvent::Closed(frame),
+                },
                 Some(Event::Message {
                     kind,
                     payload,
@@ -162,12 +221,17 @@ impl Channels {
             Message::Close(channel) => {
                 for byte in &payload {
                     if channel.replace(*byte).is_some() {
-                        return Err(DecodeErrorKind::Channel);
+                        return Err(DecodeErrorKind::CloseSignal);
                     }
                 }
                 match (ends, *channel) {
-                    (true, None) => return Err(DecodeErrorKind::Channel),
-                    (true, Some(channel)) => Some(ChannelEvent::ChannelClosed(channel)),
+                    (true, None) => return Err(DecodeErrorKind::CloseSignal),
+                    (true, Some(channel)) => {
+                        if channel == exec::CLOSE || !self.over.insert(channel) {
+                            return Err(DecodeErrorKind::CloseSignal);
+                        }
+                        Some(ChannelEvent::ChannelClosed(channel))
+                    }
                     (false, _) => None,
                 }
             }
@@ -200,6 +264,9 @@ impl Channels {
             Format::Binary => first,
             Format::Base64 => first.checked_sub(b'0').ok_or(DecodeErrorKind::Channel)?,
         };
+        if self.over.has(channel) {
+            return Err(DecodeErrorKind::ChannelOver(channel));
+        }
         Ok(Message::On(channel, base64::Decode::default()))
     }
 
@@ -224,7 +291,8 @@ impl Channels {
 
     fn may_name(&self, channel: u8) -> Result<(), SendError> {
         let fine = match self.format {
-            Format::Binary => !(self.close_signal && channel == exec::CLOSE),
+            Format::Binary if self.close_signal && channel == exec::CLOSE => false,
+            Format::Binary => !self.closed.has(channel),
             Format::Base64 => channel <= LAST_CHARACTER,
         };
         if fine {
@@ -234,16 +302,30 @@ impl Channels {
         }
     }
 
-    /// Says that nothing more comes on a channel.
+    /// Says that nothing more comes on a channel, once.
     ///
     /// # Errors
-    /// The subprotocol has no such signal ([`SendError::Channel`]), or see [`SendError`].
+    /// The subprotocol has no such signal or the channel no end ([`SendError::Channel`]), or see
+    /// [`SendError`].
     pub fn close_channel(&mut self, channel: u8) -> Result<(), SendError> {
         if !self.close_signal || self.format != Format::Binary {
             return Err(SendError::Channel(exec::CLOSE));
         }
+        self.may_name(channel)?;
         let mut payload = Bytes::copy_from_slice(&[channel]);
-        self.conn.send_prefixed(exec::CLOSE, &mut payload)
+        self.conn.send_prefixed(exec::CLOSE, &mut payload)?;
+        self.closed.insert(channel);
+        Ok(())
+    }
+
+    /// See [`Connection::limit_outgoing`].
+    pub(crate) fn limit_outgoing(&mut self, bytes: u64) -> u64 {
+        self.conn.limit_outgoing(bytes)
+    }
+
+    /// The subprotocol above has not had all that a Close must come behind.
+    pub(crate) fn closed_abnormally(&mut self, frame: CloseFrame) -> ConnectionError {
+        self.conn.closed_abnormally(frame)
     }
 
     /// The subprotocol above finds the last message wrong.

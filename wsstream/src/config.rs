@@ -13,11 +13,15 @@ pub struct Limits {
     pub message: Option<u64>,
     /// (B17) Frames of a message. Default 1,024, at most 1,048,576; `None`: any.
     pub fragments: Option<u32>,
-    /// (B19) Pings and pongs of the peer within 10 s. Default 100, at most 100,000.
+    /// (B19) Pings and pongs of the peer at once, and as many more every 10 s, evenly. Default 100, at most
+    /// 100,000.
     pub control: u32,
     /// (B19) Pongs that wait to be written; with more, the latest ping takes the place of the one
     /// before it. Default 16, at most 1,024.
     pub pongs: u32,
+    /// Pings of this side that wait to be written: [`crate::Connection::ping`] takes no more. Default 16, at
+    /// most 1,024.
+    pub pings: u32,
     /// (B15) Bytes that wait to be written: [`crate::Connection::send`] takes no message beyond.
     /// Default 4 MiB, at most 256 MiB.
     pub outgoing: u64,
@@ -30,6 +34,7 @@ impl Default for Limits {
             fragments: Some(1024),
             control: 100,
             pongs: 16,
+            pings: 16,
             outgoing: 4 << 20,
         }
     }
@@ -46,6 +51,7 @@ impl Limits {
             ("fragments", self.fragments.unwrap_or(1).into(), 1 << 20),
             ("control", self.control.into(), 100_000),
             ("pongs", self.pongs.into(), 1024),
+            ("pings", self.pings.into(), 1024),
             ("outgoing", self.outgoing, 256 << 20),
         ];
         match table
@@ -75,7 +81,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// For messages that are collected: channels.
+    /// For messages that are collected.
     #[must_use]
     pub fn new(role: Role) -> Self {
         Self {
@@ -85,7 +91,8 @@ impl Config {
         }
     }
 
-    /// For messages that are a byte stream: a tunnel has no limit to their length (B18).
+    /// For messages that are handed on as they come, whose length costs nothing: a tunnel (B18), and channels
+    /// that are copied to sockets.
     #[must_use]
     pub fn stream(role: Role) -> Self {
         let mut config = Self::new(role);

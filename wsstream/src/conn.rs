@@ -1,6 +1,7 @@
 //! The connection: messages out of frames, answers to pings, the closing handshake.
 
-use crate::close::CloseFrame;
+use crate::Hidden;
+use crate::close::{CloseCode, CloseFrame};
 use crate::config::{Config, Limits};
 use crate::decode::{Data, Decoder, Frame};
 use crate::error::{ConfigError, ConnectionError, DecodeErrorKind, SendError};
@@ -9,6 +10,7 @@ use crate::mask::{self, MaskKeys, NoEntropy};
 use crate::outgoing::Outgoing;
 use crate::utf8::Utf8;
 use bytes::{Buf, Bytes, BytesMut};
+use std::fmt;
 use std::time::{Duration, Instant};
 
 /// What a message is.
@@ -24,8 +26,8 @@ pub enum Kind {
     Binary,
 }
 
-/// What the peer did.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What the peer did. `Debug` tells lengths, never bytes.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
     /// Part of a message. Text is checked as it comes; a part may end inside a character.
@@ -44,8 +46,31 @@ pub enum Event {
     /// A pong, asked for or not.
     Pong(Bytes),
     /// The peer's Close. If it is the first, the answer waits to be written: the same code. What
-    /// comes behind it is not looked at.
+    /// comes behind it is not looked at. If it stands inside a message, that one is cut, and
+    /// [`Connection::poll_event`] and [`Connection::end_of_input`] say so from now on.
     Closed(CloseFrame),
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message {
+                kind,
+                begins,
+                payload,
+                ends,
+            } => f
+                .debug_struct("Message")
+                .field("kind", kind)
+                .field("begins", begins)
+                .field("payload", &Hidden(payload.len()))
+                .field("ends", ends)
+                .finish(),
+            Self::Ping(payload) => f.debug_tuple("Ping").field(&Hidden(payload.len())).finish(),
+            Self::Pong(payload) => f.debug_tuple("Pong").field(&Hidden(payload.len())).finish(),
+            Self::Closed(frame) => f.debug_tuple("Closed").field(frame).finish(),
+        }
+    }
 }
 
 /// The message being received.
@@ -91,8 +116,10 @@ pub struct Connection {
     close_sent: bool,
     close_received: bool,
     failed: Option<ConnectionError>,
-    /// Control frames of the peer since when.
-    control: (Option<Instant>, u32),
+    /// Where the frame begins that was looked at last.
+    last: u64,
+    /// When the peer's control frames so far have had their time.
+    control: Option<Instant>,
 }
 
 /// Payloads below this are copied also where they need not be: a piece more costs more.
@@ -116,7 +143,7 @@ fn fill(to: &mut [u8], key: Option<[u8; 4]>, from: &mut impl Buf) {
     }
 }
 
-/// Within this time control frames are counted (B19).
+/// As many control frames as [`Limits::control`] says have this time together (B19).
 const CONTROL_TIME: Duration = Duration::from_secs(10);
 
 impl Connection {
@@ -137,7 +164,8 @@ impl Connection {
             close_sent: false,
             close_received: false,
             failed: None,
-            control: (None, 0),
+            last: 0,
+            control: None,
         })
     }
 
@@ -160,7 +188,7 @@ impl Connection {
             return Ok(None);
         }
         loop {
-            let offset = self.decoder.offset();
+            self.last = self.decoder.offset();
             let frame = match self.decoder.decode(input) {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return Ok(None),
@@ -177,7 +205,7 @@ impl Connection {
                 Ok(Some(Ok(event))) => return Ok(Some(event)),
                 Ok(Some(Err(error))) => return Err(self.fail(error)),
                 Err(kind) => {
-                    let error = self.decoder.fail_at(offset, kind);
+                    let error = self.decoder.fail_at(self.last, kind);
                     return Err(self.fail(error.into()));
                 }
             }
@@ -258,10 +286,13 @@ impl Connection {
         if opcode == Opcode::Close {
             let frame = CloseFrame::parse(&payload)?;
             self.close_received = true;
-            return Ok(match self.answer_close(&frame) {
-                Ok(()) => Ok(Event::Closed(frame)),
-                Err(error) => Err(ConnectionError::Entropy(error)),
-            });
+            if let Err(error) = self.answer_close(&frame) {
+                self.failed = Some(ConnectionError::Entropy(error));
+            }
+            if self.message.is_some() {
+                self.failed = Some(ConnectionError::Cut);
+            }
+            return Ok(Ok(Event::Closed(frame)));
         }
         self.count_control(now)?;
         if opcode == Opcode::Pong {
@@ -280,14 +311,16 @@ impl Connection {
     }
 
     fn count_control(&mut self, now: Instant) -> Result<(), DecodeErrorKind> {
-        let (since, count) = &mut self.control;
-        if since.is_none_or(|since| now.saturating_duration_since(since) >= CONTROL_TIME) {
-            (*since, *count) = (Some(now), 0);
-        }
-        *count = count.saturating_add(1);
-        if *count > self.limits.control {
+        // Each takes its share of the time, one behind the other; as far ahead as all of it they may be.
+        let share = CONTROL_TIME
+            .checked_div(self.limits.control)
+            .unwrap_or(CONTROL_TIME);
+        let begins = self.control.map_or(now, |at| at.max(now));
+        let ends = begins.checked_add(share).unwrap_or(begins);
+        if ends.saturating_duration_since(now) > CONTROL_TIME {
             return Err(DecodeErrorKind::ControlFlood(self.limits.control));
         }
+        self.control = Some(ends);
         Ok(())
     }
 
@@ -301,8 +334,9 @@ impl Connection {
 
     /// Our Close goes behind what waits.
     fn push_close(&mut self, frame: &CloseFrame) -> Result<(), NoEntropy> {
+        self.push(Opcode::Close, frame.encode())?;
         self.close_sent = true;
-        self.push(Opcode::Close, frame.encode())
+        Ok(())
     }
 
     /// The connection is over because of the peer; it is told why.
@@ -324,9 +358,7 @@ impl Connection {
         let (head, payload) = Self::frame(key, opcode, true, payload);
         match opcode {
             Opcode::Close => self.outgoing.push_data(&head, None, payload),
-            _ => self
-                .outgoing
-                .push_control(&head, payload, opcode == Opcode::Pong),
+            _ => self.outgoing.push_control(&head, payload, opcode),
         }
         Ok(())
     }
@@ -470,13 +502,17 @@ impl Connection {
     /// Queues a ping, before data that waits.
     ///
     /// # Errors
-    /// See [`SendError`].
+    /// [`SendError::Full`] while [`Limits::pings`] of them wait, or see [`SendError`].
     pub fn ping(&mut self, payload: Bytes) -> Result<(), SendError> {
         if payload.len() > MAX_CONTROL {
             return Err(SendError::LongControl);
         }
         if self.close_sent || self.failed.is_some() {
             return Err(SendError::Closed);
+        }
+        let limit = usize::try_from(self.limits.pings).unwrap_or(usize::MAX);
+        if self.outgoing.pings() >= limit {
+            return Err(SendError::Full);
         }
         Ok(self.push(Opcode::Ping, payload)?)
     }
@@ -497,9 +533,29 @@ impl Connection {
     /// The subprotocol finds the peer's last message wrong: ends the connection as if the framing
     /// were.
     pub(crate) fn refuse(&mut self, kind: DecodeErrorKind) -> ConnectionError {
-        let offset = self.decoder.offset();
-        let error = self.decoder.fail_at(offset, kind);
+        let error = self.decoder.fail_at(self.last, kind);
         self.fail(error.into())
+    }
+
+    /// Why the peer's Close is no end of what it sent, if it is none: it stands inside a message.
+    /// A code that says more than "I go" says more.
+    pub(crate) fn cut_by(&mut self, frame: &CloseFrame) -> Option<ConnectionError> {
+        if self.failed != Some(ConnectionError::Cut) {
+            return None;
+        }
+        let goes = matches!(
+            frame.code,
+            None | Some(CloseCode::NORMAL | CloseCode::GOING_AWAY)
+        );
+        if !goes {
+            self.failed = Some(ConnectionError::Closed(frame.clone()));
+        }
+        self.failed.clone()
+    }
+
+    /// Another limit to what waits to be written; gives the old one.
+    pub(crate) fn limit_outgoing(&mut self, bytes: u64) -> u64 {
+        std::mem::replace(&mut self.limits.outgoing, bytes)
     }
 
     /// The peer's Close means that bytes are missing.
@@ -509,7 +565,7 @@ impl Connection {
         error
     }
 
-    /// The transport ended. `Ok` if the peer had said Close.
+    /// The transport ended. `Ok` if the peer had said Close, and not inside a message.
     ///
     /// # Errors
     /// It had not: bytes may be missing. `input` is what was left of them.

@@ -1,12 +1,14 @@
 //! Frames out of bytes. Payload is handed out as it comes and unmasked where it lies.
 
+use crate::Hidden;
 use crate::error::{DecodeError, DecodeErrorKind};
 use crate::frame::{Head, Opcode, Role};
 use crate::mask;
 use bytes::{Buf as _, Bytes, BytesMut};
+use std::fmt;
 
-/// What the decoder found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What the decoder found. `Debug` tells lengths, never bytes.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Frame {
     /// Part of a data frame (continuation, text or binary).
@@ -20,8 +22,21 @@ pub enum Frame {
     },
 }
 
-/// Part of a data frame, without its mask.
-#[derive(Clone, Debug, PartialEq, Eq)]
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Data(data) => data.fmt(f),
+            Self::Control { opcode, payload } => f
+                .debug_struct("Control")
+                .field("opcode", opcode)
+                .field("payload", &Hidden(payload.len()))
+                .finish(),
+        }
+    }
+}
+
+/// Part of a data frame, without its mask. `Debug` tells lengths, never bytes.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Data {
     /// The frame's.
@@ -34,6 +49,18 @@ pub struct Data {
     pub remaining: u64,
     /// The frame is the last of its message.
     pub fin: bool,
+}
+
+impl fmt::Debug for Data {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Data")
+            .field("opcode", &self.opcode)
+            .field("begins", &self.begins)
+            .field("payload", &Hidden(self.payload.len()))
+            .field("remaining", &self.remaining)
+            .field("fin", &self.fin)
+            .finish()
+    }
 }
 
 impl Data {

@@ -76,11 +76,18 @@ pub enum DecodeErrorKind {
     /// A message type that the subprotocol does not have: text in a tunnel, binary in a base64
     /// channel.
     MessageType,
-    /// A message without a channel where one is needed, or no digit in front of base64.
+    /// No digit in front of base64.
     Channel,
+    /// A channel beyond the ports of the request.
+    UnknownChannel(u8),
+    /// A message on a channel that the peer has said is over.
+    ChannelOver(u8),
+    /// A signal that a channel is over ([`crate::exec::CLOSE`]) which does not name one, or one that is
+    /// over already.
+    CloseSignal,
     /// A channel message that is not base64.
     Base64,
-    /// The first message of a channel is not its port: how many bytes it had.
+    /// The first message of a channel is not its port: how many bytes it had; 3 stands for all above 2.
     PortPrefix(u64),
     /// The first message of a channel names another port: the one expected and the one named.
     PortMismatch(u16, u16),
@@ -124,11 +131,17 @@ impl fmt::Display for DecodeErrorKind {
             }
             Self::MessageType => f.write_str("message type that the subprotocol does not have"),
             Self::Channel => f.write_str("message without a channel"),
+            Self::UnknownChannel(n) => write!(f, "message on channel {n}, which no port has"),
+            Self::ChannelOver(n) => write!(f, "message on channel {n}, which is over"),
+            Self::CloseSignal => {
+                f.write_str("signal that a channel is over without one that was not")
+            }
             Self::Base64 => f.write_str("channel message that is not base64"),
             Self::PortPrefix(n) => {
+                let more = if *n > 2 { " or more" } else { "" };
                 write!(
                     f,
-                    "first message of a channel has {n} bytes instead of a port"
+                    "first message of a channel has {n}{more} bytes instead of a port"
                 )
             }
             Self::PortMismatch(want, got) => {
@@ -150,12 +163,12 @@ pub enum ConnectionError {
     Protocol(DecodeError),
     /// The transport ended without a Close, between frames.
     Eof,
-    /// The transport ended inside a frame or a message.
+    /// The transport ended inside a frame or a message, or the peer closed inside a message.
     Cut,
     /// No masking key for an answer.
     Entropy(NoEntropy),
-    /// The peer closed with a code that is not the end of a stream, or none
-    /// ([`crate::Tunnel`] only).
+    /// The peer closed with a code that is not the end of a stream, or none, or before it named the ports
+    /// ([`crate::Tunnel`] and [`crate::PortChannels`] only).
     Closed(CloseFrame),
 }
 
@@ -212,8 +225,11 @@ pub enum SendError {
     LongControl,
     /// A text message, whole, that is not UTF-8.
     Utf8,
-    /// A channel that this protocol cannot name.
+    /// A channel that this protocol cannot name, or that was closed.
     Channel(u8),
+    /// A port that the request does not have: its place. Or an error text that this end has not to send, or
+    /// has sent.
+    Port(usize),
     /// No masking key.
     Entropy(NoEntropy),
 }
@@ -227,6 +243,10 @@ impl fmt::Display for SendError {
             Self::LongControl => f.write_str("a ping has at most 125 bytes"),
             Self::Utf8 => f.write_str("the text is not UTF-8"),
             Self::Channel(n) => write!(f, "there is no channel {n}"),
+            Self::Port(n) => write!(
+                f,
+                "nothing can be sent there for port number {n} of the request"
+            ),
             Self::Entropy(error) => write!(f, "{error}"),
         }
     }

@@ -84,7 +84,8 @@ pub enum Role {
     Server,
 }
 
-/// A frame's head.
+/// A frame's head. [`Head::encode`] writes what it is given: that a control frame has FIN and at most 125
+/// bytes, and the length its top bit clear, is for who makes one to see to; [`crate::Connection`] does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(
     clippy::exhaustive_structs,

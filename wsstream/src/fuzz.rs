@@ -1,12 +1,14 @@
 //! Bodies of the fuzz targets, also run by plain tests. Each panics when a property does not hold.
 
+mod above;
+
 use crate::{
-    Channels, CloseCode, CloseFrame, Config, Connection, ConnectionError, Decoder, Event, Field,
-    Format, Frame, Head, Kind, MaskKeys, Offer, Opcode, Opening, PortChannels, PortEvent, Read,
-    Role, Rules, SendError, Tunnel, accept_key, mask,
+    ChannelEvent, Channels, CloseCode, CloseFrame, Config, Connection, ConnectionError, Decoder,
+    Event, Field, Format, Frame, Head, Kind, MaskKeys, Offer, Opcode, Opening, PortChannels,
+    PortEvent, Read, Role, Rules, SendError, Tunnel, accept_key, mask,
 };
 use bytes::{Buf, Bytes, BytesMut};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
 /// Choices out of a fuzzer's bytes; zeroes when they have run out.
@@ -121,6 +123,7 @@ pub fn decode(data: &[u8]) {
     let role = role(server);
     let whole = read(role, std::iter::once(bytes));
     assert_eq!(read(role, bytes.chunks(cut)), whole, "cut at {cut}");
+    above::decode(role, bytes, cut);
 
     let mut decoder = Decoder::new(role);
     let mut input = BytesMut::from(bytes);
@@ -308,12 +311,14 @@ pub fn handshake(data: &[u8]) {
         }
         for protocol in &offer.protocols {
             assert!(!protocol.contains(',') && protocol.trim() == protocol && !protocol.is_empty());
-            let selected = offer.accepted(Some(protocol));
+            let selected = offer.accepted(Some(protocol)).unwrap_or_default();
             assert_eq!(selected.last().map(|(_, v)| v), Some(protocol));
         }
     }
     for offered in [&["v4.channel.k8s.io", "b"][..], &[]] {
-        let opening = Opening::with_key(*b"0123456789abcdef", offered);
+        let Ok(opening) = Opening::with_key(*b"0123456789abcdef", offered) else {
+            unreachable!("they are names");
+        };
         let status = if status < 64 { u16::from(status) } else { 101 };
         if let Ok(selected) = opening.check(status, http11, &fields) {
             assert!(status == 101 && http11);
@@ -455,6 +460,7 @@ pub fn channels(data: &[u8]) {
     let mut data_sent = vec![Vec::new(); count];
     let mut errors_sent = vec![Vec::new(); count];
     let mut up_sent = vec![Vec::new(); count];
+    let mut told = BTreeSet::new();
     while choices.0.len() > 64 {
         let port = usize::from(choices.byte()).checked_rem(count).unwrap_or(0);
         let shape = choices.byte();
@@ -464,6 +470,10 @@ pub fn channels(data: &[u8]) {
             0 => {
                 let text = String::from_utf8_lossy(bytes).into_owned();
                 let result = server.send_error(port, &text);
+                if !told.insert(port) {
+                    assert_eq!(result, Err(SendError::Port(port)), "once");
+                    continue;
+                }
                 (
                     result,
                     errors_sent.get_mut(port).map(|l| l.extend(text.bytes())),
@@ -480,10 +490,8 @@ pub fn channels(data: &[u8]) {
         };
         assert!(result.is_ok() && list.is_some(), "{result:?}");
     }
-    assert_eq!(
-        client.send(count, &mut Bytes::new()),
-        Err(SendError::Channel(u8::MAX))
-    );
+    let beyond = client.send(count, &mut Bytes::new());
+    assert_eq!(beyond, Err(SendError::Port(count)));
     let cut = usize::from(choices.byte()).saturating_add(1);
     let mut data_came = vec![Vec::new(); count];
     let mut errors_came = vec![Vec::new(); count];
@@ -557,7 +565,7 @@ fn exec(noise: &[u8], format: Format) {
     carry(client.outgoing(), &mut wire, usize::MAX);
     let mut came = Vec::new();
     while let Some(event) = expect(server.poll_event(Instant::now(), &mut wire)) {
-        if let crate::ChannelEvent::Data {
+        if let ChannelEvent::Data {
             channel: on,
             payload,
             ..

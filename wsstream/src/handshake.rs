@@ -42,8 +42,8 @@ pub enum Rules {
     /// As RFC 6455 has it: `Connection` and `Upgrade` are lists of tokens, all lines of
     /// `Sec-WebSocket-Protocol` count, one key, an Origin only from the host that is asked.
     Strict,
-    /// As deployed servers do (PROTOCOL.md 5.1): `upgrade` anywhere in `Connection`, only the first
-    /// line of each field, any Origin.
+    /// As deployed servers do (PROTOCOL.md 5.1): `upgrade` anywhere in any line of `Connection`, only the
+    /// first line of the other fields, any Origin.
     Deployed,
 }
 
@@ -96,8 +96,9 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// What a client offers: a request that may be answered with 101.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a client offers: a request that may be answered with 101. `Debug` counts the subprotocols: among
+/// them a browser may send its bearer token.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Offer {
     /// The value for `Sec-WebSocket-Accept`.
@@ -107,11 +108,20 @@ pub struct Offer {
     pub protocols: Vec<String>,
 }
 
+impl fmt::Debug for Offer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Offer")
+            .field("protocols", &self.protocols.len())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Offer {
     /// Reads a request: method, whether it is HTTP/1.1, and its fields.
     ///
     /// # Errors
-    /// See [`Refusal`]; the first in its order.
+    /// See [`Refusal`]; of several, the first in the order of method, version of HTTP, `Connection`,
+    /// `Upgrade`, `Origin`, version, key.
     pub fn read(
         method: &str,
         http11: bool,
@@ -169,27 +179,26 @@ impl Offer {
             .iter()
             .take(lines)
             .flat_map(tokens)
-            .filter(|name| name.iter().all(u8::is_ascii_graphic))
+            .filter(|name| is_name(name))
             .filter_map(|name| std::str::from_utf8(name).ok().map(str::to_owned))
             .collect();
         Ok(Self { accept, protocols })
     }
 
-    /// The fields of the 101 that selects `protocol`, which must be one of those offered. Without
-    /// one the field is left out: an empty one, as real servers send, breaks clients
-    /// (PROTOCOL.md 4.1).
+    /// The fields of the 101 that selects `protocol`. Without one the field is left out: an empty one,
+    /// as real servers send, breaks clients (PROTOCOL.md 4.1). `None`: it was not offered.
     #[must_use]
-    pub fn accepted(&self, protocol: Option<&str>) -> Vec<(&'static str, String)> {
+    pub fn accepted(&self, protocol: Option<&str>) -> Option<Vec<(&'static str, String)>> {
         let mut fields = vec![
             ("Upgrade", "websocket".to_owned()),
             ("Connection", "Upgrade".to_owned()),
             ("Sec-WebSocket-Accept", self.accept.clone()),
         ];
-        let offered = |name: &&str| self.protocols.iter().any(|p| p == name);
-        if let Some(name) = protocol.filter(offered) {
-            fields.push(("Sec-WebSocket-Protocol", name.to_owned()));
+        if let Some(name) = protocol {
+            let offered = self.protocols.iter().find(|p| *p == name)?;
+            fields.push(("Sec-WebSocket-Protocol", offered.clone()));
         }
-        fields
+        Some(fields)
     }
 }
 
@@ -271,29 +280,55 @@ pub struct Opening {
 impl fmt::Debug for Opening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Opening")
-            .field("protocols", &self.protocols)
+            .field("protocols", &self.protocols.len())
             .finish_non_exhaustive()
     }
 }
+
+/// Why there is no request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OpeningError {
+    /// The system has no random bytes.
+    Entropy(NoEntropy),
+    /// A subprotocol that is no name: which of them. It would be another field, or two names.
+    Protocol(usize),
+}
+
+impl fmt::Display for OpeningError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Entropy(error) => write!(f, "{error}"),
+            Self::Protocol(n) => write!(f, "subprotocol {n} is no name"),
+        }
+    }
+}
+
+impl std::error::Error for OpeningError {}
 
 impl Opening {
     /// A request that offers `protocols`, with a key of its own.
     ///
     /// # Errors
-    /// The system has no random bytes.
-    pub fn new(protocols: &[&str]) -> Result<Self, NoEntropy> {
+    /// See [`OpeningError`].
+    pub fn new(protocols: &[&str]) -> Result<Self, OpeningError> {
         let mut key = [0; 16];
-        getrandom::fill(&mut key).map_err(|_| NoEntropy)?;
-        Ok(Self::with_key(key, protocols))
+        getrandom::fill(&mut key).map_err(|_| OpeningError::Entropy(NoEntropy))?;
+        Self::with_key(key, protocols)
     }
 
     /// The same with a given key, for tests and replays.
-    #[must_use]
-    pub fn with_key(key: [u8; 16], protocols: &[&str]) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// [`OpeningError::Protocol`].
+    pub fn with_key(key: [u8; 16], protocols: &[&str]) -> Result<Self, OpeningError> {
+        if let Some(at) = protocols.iter().position(|p| !is_name(p.as_bytes())) {
+            return Err(OpeningError::Protocol(at));
+        }
+        Ok(Self {
             key: STANDARD.encode(key),
             protocols: protocols.iter().map(|&p| p.to_owned()).collect(),
-        }
+        })
     }
 
     /// The fields that make a GET the request. No extension is offered.
@@ -395,6 +430,11 @@ impl<'a> Lines<'a> {
     fn tokens(self) -> impl Iterator<Item = &'a [u8]> {
         self.iter().flat_map(tokens)
     }
+}
+
+/// Whether it can stand in a list of subprotocols as one of them.
+fn is_name(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().all(|b| b.is_ascii_graphic() && *b != b',')
 }
 
 /// A list of tokens separated by commas.

@@ -25,7 +25,8 @@
 //! [`ConnectionError`]: the peer broke the protocol or a limit, with the offset of the frame and the
 //! close code that RFC 6455 names, and that Close waits to be written; or the transport ended where
 //! it must not. [`SendError`], [`ConfigError`], [`PortsError`]: the call makes no sense now, and nothing
-//! has happened. Everything that came before an error has been returned before it.
+//! has happened. Everything that came before an error has been returned before it, but for a message
+//! that is itself at fault (no UTF-8, no base64): how much of it was, depends on how it came.
 //!
 //! # Stricter than deployed servers
 //!
@@ -35,6 +36,9 @@
 //! | text that is not UTF-8, at once | 1007 | at the end of the message, or not at all |
 //! | an Origin that is not the host asked ([`Rules::Strict`]) | 403 | not checked |
 //! | a channel beyond the ports, an error channel written to by a client | passed over, as there | |
+//! | base64 that is none | 1007 | dropped and logged by the real kubelet |
+//! | text in a binary channel protocol | 1003 | taken by some |
+//! | a Close inside a message | [`ConnectionError::Cut`] | by most an end like any other |
 //! | a base64 channel above 79 | cannot be named: it would be no UTF-8 | sent all the same |
 //! | a second pong waiting beyond the 16th | takes the place of the one before (RFC 6455 §5.5.3) | |
 
@@ -63,6 +67,15 @@ mod tail;
 mod tunnel;
 mod utf8;
 
+/// Bytes that are not to be seen: how many.
+pub(crate) struct Hidden(pub(crate) usize);
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.0)
+    }
+}
+
 pub use channel::{ChannelEvent, Channels, Format, exec};
 pub use close::{CloseCode, CloseFrame, MAX_REASON};
 pub use config::{Config, Limits};
@@ -70,7 +83,9 @@ pub use conn::{Connection, Event, Kind};
 pub use decode::{Data, Decoder, Frame};
 pub use error::{ConfigError, ConnectionError, DecodeError, DecodeErrorKind, SendError};
 pub use frame::{Head, MAX_CONTROL, MAX_HEAD, Opcode, Role};
-pub use handshake::{AnswerError, Field, Offer, Opening, Refusal, Rules, accept_key, same_origin};
+pub use handshake::{
+    AnswerError, Field, Offer, Opening, OpeningError, Refusal, Rules, accept_key, same_origin,
+};
 pub use mask::{MaskKeys, NoEntropy};
 pub use outgoing::Outgoing;
 pub use ports::{MAX_PORTS, MAX_PORTS_BASE64, PortChannels, PortEvent, PortsError};

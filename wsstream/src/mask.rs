@@ -137,7 +137,7 @@ impl MaskKeys {
         }
     }
 
-    /// One key, never seen before.
+    /// One key, by chance: among 2^20 some 128 come again.
     ///
     /// # Errors
     /// The system has none.

@@ -1,4 +1,4 @@
-use crate::frame::{HEAD_ROOM, Head};
+use crate::frame::{HEAD_ROOM, Head, Opcode};
 use crate::tail::Tail;
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
@@ -7,6 +7,9 @@ use std::io::IoSlice;
 
 /// Frames that are copied wait together in one buffer of about this size.
 const TAIL: usize = 64 << 10;
+
+/// A buffer for larger frames than these is not kept.
+const KEPT: usize = 2 * TAIL;
 
 /// Frames waiting to be written: a [`Buf`] of two lanes. Pings and pongs go before data, but never
 /// into the middle of a frame; Close goes behind everything.
@@ -22,8 +25,10 @@ pub struct Outgoing {
     len: usize,
     /// Where the piece is of which a part has left, if there is one.
     begun: Option<Lane>,
-    /// Pongs in `control`.
+    /// Pongs in `control`,
     pongs: usize,
+    /// and pings.
+    pings: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,18 +43,19 @@ struct Frame {
     head: [u8; HEAD_ROOM],
     start: u8,
     end: u8,
-    pong: bool,
+    /// What it is; `None` for data, Close and a tail.
+    control: Option<Opcode>,
     payload: Bytes,
 }
 
 impl Frame {
-    fn new(head: &Head, payload: Bytes, pong: bool) -> Self {
+    fn new(head: &Head, payload: Bytes, control: Option<Opcode>) -> Self {
         let (head, end) = head.encode_in_room();
         Self {
             head,
             start: 0,
             end: u8::try_from(end).unwrap_or(0),
-            pong,
+            control,
             payload,
         }
     }
@@ -101,11 +107,25 @@ impl Outgoing {
         self.pongs
     }
 
+    /// Pings that wait.
+    pub(crate) const fn pings(&self) -> usize {
+        self.pings
+    }
+
+    /// Counts a control frame that has come or gone.
+    fn count(&mut self, control: Option<Opcode>, step: fn(usize, usize) -> usize) {
+        match control {
+            Some(Opcode::Pong) => self.pongs = step(self.pongs, 1),
+            Some(Opcode::Ping) => self.pings = step(self.pings, 1),
+            _ => {}
+        }
+    }
+
     /// A data frame whose payload is not copied, with a byte of payload in front of it, which `head`
     /// counts.
     pub(crate) fn push_data(&mut self, head: &Head, prefix: Option<u8>, payload: Bytes) {
         self.seal();
-        let mut frame = Frame::new(head, payload, false);
+        let mut frame = Frame::new(head, payload, None);
         if let (Some(byte), Some(place)) = (prefix, frame.head.get_mut(usize::from(frame.end))) {
             *place = byte;
             frame.end = frame.end.saturating_add(1);
@@ -134,7 +154,7 @@ impl Outgoing {
             head: [0; HEAD_ROOM],
             start: 0,
             end: 0,
-            pong: false,
+            control: None,
             payload: self.tail.take(),
         });
         if self.begun == Some(Lane::Tail) {
@@ -143,14 +163,15 @@ impl Outgoing {
         }
     }
 
-    pub(crate) fn push_control(&mut self, head: &Head, payload: Bytes, pong: bool) {
+    /// A ping or a pong.
+    pub(crate) fn push_control(&mut self, head: &Head, payload: Bytes, opcode: Opcode) {
         if self.begun == Some(Lane::Tail) {
             // What is appended from now on goes behind it.
             self.seal();
         }
-        let frame = Frame::new(head, payload, pong);
+        let frame = Frame::new(head, payload, Some(opcode));
         self.len = self.len.saturating_add(frame.len());
-        self.pongs = self.pongs.saturating_add(usize::from(pong));
+        self.count(frame.control, usize::saturating_add);
         self.control.push_back(frame);
     }
 
@@ -158,14 +179,18 @@ impl Outgoing {
     /// needs an answer (RFC 6455 §5.5.3).
     pub(crate) fn drop_last_pong(&mut self) {
         let first = usize::from(self.begun == Some(Lane::Control));
-        let Some(at) = self.control.iter().rposition(|frame| frame.pong) else {
+        let Some(at) = self
+            .control
+            .iter()
+            .rposition(|frame| frame.control == Some(Opcode::Pong))
+        else {
             return;
         };
         if at >= first
             && let Some(frame) = self.control.remove(at)
         {
             self.len = self.len.saturating_sub(frame.len());
-            self.pongs = self.pongs.saturating_sub(1);
+            self.count(frame.control, usize::saturating_sub);
         }
     }
 
@@ -256,7 +281,7 @@ impl Buf for Outgoing {
                 Lane::Control => &mut self.control,
                 Lane::Data => &mut self.data,
                 Lane::Tail => {
-                    self.tail.advance(n);
+                    self.tail.advance(n, KEPT);
                     self.begun = (!self.tail.is_empty()).then_some(Lane::Tail);
                     return;
                 }
@@ -270,8 +295,8 @@ impl Buf for Outgoing {
                 return;
             }
             self.begun = None;
-            if queue.pop_front().is_some_and(|frame| frame.pong) {
-                self.pongs = self.pongs.saturating_sub(1);
+            if let Some(frame) = queue.pop_front() {
+                self.count(frame.control, usize::saturating_sub);
             }
         }
     }
@@ -280,7 +305,6 @@ impl Buf for Outgoing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::Opcode;
 
     fn head(opcode: Opcode, n: usize) -> Head {
         Head {
@@ -310,7 +334,11 @@ mod tests {
         copy(&mut out, b"one");
         copy(&mut out, b"two");
         let mut seen = out.copy_to_bytes(1).to_vec();
-        out.push_control(&head(Opcode::Ping, 1), Bytes::from_static(b"p"), false);
+        out.push_control(
+            &head(Opcode::Ping, 1),
+            Bytes::from_static(b"p"),
+            Opcode::Ping,
+        );
         copy(&mut out, b"three");
         out.push_data(&head(Opcode::Binary, 4), None, Bytes::from_static(b"four"));
         copy(&mut out, b"five");
@@ -325,7 +353,7 @@ mod tests {
         assert!(out.is_empty() && out.chunk().is_empty());
         // Before anything has left, it goes first.
         copy(&mut out, b"x");
-        out.push_control(&head(Opcode::Ping, 0), Bytes::new(), true);
+        out.push_control(&head(Opcode::Ping, 0), Bytes::new(), Opcode::Pong);
         assert_eq!(out.pongs(), 1);
         assert_eq!(all(&mut out), b"\x89\x00\x82\x01x");
         assert_eq!(out.pongs(), 0);
@@ -346,7 +374,13 @@ mod tests {
             let n = out.remaining();
             out.advance(n);
         }
-        assert!(out.tail.capacity() <= 2 * TAIL, "{}", out.tail.capacity());
+        assert!(out.tail.capacity() <= KEPT, "{}", out.tail.capacity());
+        // A large one's buffer goes with it.
+        copy(&mut out, &vec![7; 4 << 20]);
+        let n = out.remaining();
+        out.advance(n);
+        copy(&mut out, b"x");
+        assert!(out.tail.capacity() <= KEPT, "{}", out.tail.capacity());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `v4.channel.k8s.io` for port-forward (PROTOCOL.md 4.2): port *i* of the request has channel 2i
 //! for data and 2i + 1 for error text, and the server begins each with the port's number.
 
+use crate::Hidden;
 use crate::channel::{ChannelEvent, Channels, Format};
 use crate::close::CloseFrame;
 use crate::config::Config;
@@ -16,8 +17,8 @@ pub const MAX_PORTS: usize = 127;
 /// Ports that a character can: above, the text would be no UTF-8.
 pub const MAX_PORTS_BASE64: usize = 40;
 
-/// What came on the channels of a port, named by its place in the request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What came on the channels of a port, named by its place in the request. `Debug` tells lengths, never bytes.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PortEvent {
     /// Both channels have named their port: the server has the request. To a client only.
@@ -28,6 +29,21 @@ pub enum PortEvent {
     Error(usize, Bytes),
     /// The peer's Close. The only end that there is, for all ports at once.
     Closed(CloseFrame),
+}
+
+impl fmt::Debug for PortEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut part = |name, port, payload: &Bytes| {
+            let mut tuple = f.debug_tuple(name);
+            tuple.field(port).field(&Hidden(payload.len())).finish()
+        };
+        match self {
+            Self::Ready(port) => f.debug_tuple("Ready").field(port).finish(),
+            Self::Data(port, payload) => part("Data", port, payload),
+            Self::Error(port, payload) => part("Error", port, payload),
+            Self::Closed(frame) => f.debug_tuple("Closed").field(frame).finish(),
+        }
+    }
 }
 
 /// Ports that cannot be forwarded on one connection.
@@ -57,7 +73,9 @@ impl std::error::Error for PortsError {}
 /// A channel of a port: how much of its first message has come.
 #[derive(Clone, Copy, Debug, Default)]
 struct Prefix {
+    /// The port, of which it makes no secret.
     bytes: [u8; 2],
+    /// At most 3.
     len: u64,
     done: bool,
 }
@@ -67,6 +85,8 @@ struct Port {
     number: u16,
     data: Prefix,
     error: Prefix,
+    /// A server has told why it failed.
+    told: bool,
 }
 
 /// One end of a connection that forwards a fixed list of ports, each once.
@@ -99,20 +119,23 @@ impl PortChannels {
             number: *number,
             data: Prefix::default(),
             error: Prefix::default(),
+            told: false,
         };
         let mut this = Self {
             channels,
             ports: ports.iter().map(port).collect(),
         };
         if role == Role::Server {
+            // However little may wait otherwise, these come first.
+            let limit = this.channels.limit_outgoing(u64::MAX);
             for (i, port) in ports.iter().enumerate() {
                 for channel in [data_channel(i), error_channel(i)].into_iter().flatten() {
                     let mut prefix = Bytes::copy_from_slice(&port.to_le_bytes());
-                    // An empty queue takes it, and the channel is within range.
                     let queued = this.channels.send(channel, &mut prefix);
                     debug_assert!(queued.is_ok(), "{queued:?}");
                 }
             }
+            this.channels.limit_outgoing(limit);
         }
         Ok(this)
     }
@@ -120,8 +143,8 @@ impl PortChannels {
     /// What came next, from the front of `input`; `None` if more of it is needed.
     ///
     /// # Errors
-    /// The peer broke the protocol. A client wants both channels of a port to begin with its
-    /// number, in a message of its own, and no channel beyond; a server passes over channels that
+    /// The peer broke the protocol, or closed inside a message. A client wants both channels of a port to begin with its
+    /// number, in a message of its own and before any Close, and no channel beyond; a server passes over channels that
     /// it does not have and what comes on error channels, as real ones do.
     pub fn poll_event(
         &mut self,
@@ -131,7 +154,13 @@ impl PortChannels {
         loop {
             let event = match self.channels.poll_event(now, input)? {
                 None => return Ok(None),
-                Some(ChannelEvent::Closed(frame)) => PortEvent::Closed(frame),
+                Some(ChannelEvent::Closed(frame)) => {
+                    let named = |port: &Port| port.data.done && port.error.done;
+                    if self.channels.role() == Role::Client && !self.ports.iter().all(named) {
+                        return Err(self.channels.closed_abnormally(frame));
+                    }
+                    PortEvent::Closed(frame)
+                }
                 Some(ChannelEvent::Data {
                     channel,
                     payload,
@@ -160,7 +189,7 @@ impl PortChannels {
             return if server {
                 Ok(None)
             } else {
-                Err(DecodeErrorKind::Channel)
+                Err(DecodeErrorKind::UnknownChannel(channel))
             };
         };
         if server {
@@ -187,7 +216,8 @@ impl PortChannels {
         }))
     }
 
-    /// Queues bytes for a port, in one message; `payload` is left empty.
+    /// Queues bytes for a port, in one message and one frame; `payload` is left empty. Real servers end a
+    /// connection with a frame of more than 32 MiB.
     ///
     /// # Errors
     /// See [`SendError`]; `payload` is untouched.
@@ -199,16 +229,24 @@ impl PortChannels {
     /// Queues the text that says why a port's forward failed. A server's to do, once.
     ///
     /// # Errors
-    /// See [`SendError`].
+    /// [`SendError::Port`] from a client or again, or see [`SendError`].
     pub fn send_error(&mut self, port: usize, text: &str) -> Result<(), SendError> {
         let channel = self.channel(port, error_channel)?;
+        let told = self.ports.get(port).is_none_or(|port| port.told);
+        if told || self.channels.role() == Role::Client {
+            return Err(SendError::Port(port));
+        }
         let mut payload = Bytes::copy_from_slice(text.as_bytes());
-        self.channels.send(channel, &mut payload)
+        self.channels.send(channel, &mut payload)?;
+        if let Some(port) = self.ports.get_mut(port) {
+            port.told = true;
+        }
+        Ok(())
     }
 
     fn channel(&self, port: usize, of: fn(usize) -> Option<u8>) -> Result<u8, SendError> {
         let known = self.ports.get(port).and_then(|_| of(port));
-        known.ok_or(SendError::Channel(u8::MAX))
+        known.ok_or(SendError::Port(port))
     }
 
     /// See [`crate::Connection::ping`].
@@ -260,7 +298,7 @@ impl Prefix {
             if let Some(place) = self.bytes.get_mut(at) {
                 *place = *byte;
             }
-            self.len = self.len.saturating_add(1);
+            self.len = self.len.saturating_add(1).min(3);
         }
         if self.len > 2 || (ends && self.len < 2) {
             return Err(DecodeErrorKind::PortPrefix(self.len));

@@ -1,3 +1,4 @@
+use crate::Hidden;
 use std::fmt;
 
 /// What a tunnel's subprotocol begins with (PROTOCOL.md 5.1).
@@ -5,8 +6,9 @@ pub const TUNNEL_PREFIX: &str = "SPDY/3.1+";
 /// What it ends with.
 pub const TUNNEL_SUFFIX: &str = ".k8s.io";
 
-/// A value of `Sec-WebSocket-Protocol`, by what Kubernetes does with it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A value of `Sec-WebSocket-Protocol`, by what Kubernetes does with it. `Debug` does not tell
+/// [`Subprotocol::Other`]: a browser may send its bearer token as one.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Subprotocol {
     /// `v4.channel.k8s.io`: binary messages, a channel byte in front.
@@ -18,6 +20,17 @@ pub enum Subprotocol {
     SpdyTunnel(String),
     /// Anything else, older channel protocols included: refused for port-forward.
     Other(String),
+}
+
+impl fmt::Debug for Subprotocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ChannelV4 => f.write_str("ChannelV4"),
+            Self::Base64ChannelV4 => f.write_str("Base64ChannelV4"),
+            Self::SpdyTunnel(inner) => f.debug_tuple("SpdyTunnel").field(inner).finish(),
+            Self::Other(name) => f.debug_tuple("Other").field(&Hidden(name.len())).finish(),
+        }
+    }
 }
 
 impl Subprotocol {

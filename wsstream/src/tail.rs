@@ -59,9 +59,12 @@ impl Tail {
         }
     }
 
-    /// Consumes at most `n` bytes.
-    pub(crate) fn advance(&mut self, n: usize) {
+    /// Consumes at most `n` bytes. A buffer of more than `keep` bytes goes with the last of them.
+    pub(crate) fn advance(&mut self, n: usize, keep: usize) {
         self.start = self.start.saturating_add(n).min(self.end);
+        if self.is_empty() && self.buf.len() > keep {
+            *self = Self::default();
+        }
     }
 
     /// What waits, and the buffer with it.
@@ -109,12 +112,12 @@ mod tests {
                 room.copy_from_slice(&payload);
                 tail.append(&head, n).copy_from_slice(&payload);
                 assert_eq!(tail.bytes(), expected.repeat(2));
-                tail.advance(1);
+                tail.advance(1, usize::MAX);
                 assert_eq!(tail.bytes(), &expected.repeat(2)[1..]);
                 if again == 0 {
                     assert_eq!(tail.take(), &expected.repeat(2)[1..]);
                 }
-                tail.advance(usize::MAX);
+                tail.advance(usize::MAX, usize::MAX);
                 assert!(tail.is_empty() && tail.bytes().is_empty());
             }
         }

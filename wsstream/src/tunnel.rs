@@ -1,16 +1,18 @@
 //! SPDY inside a WebSocket (KEP-4006, PROTOCOL.md 5.2 to 5.4): a byte stream in binary messages
 //! whose boundaries mean nothing.
 
+use crate::Hidden;
 use crate::close::{CloseCode, CloseFrame};
 use crate::config::Config;
 use crate::conn::{Connection, Event, Kind};
 use crate::error::{ConfigError, ConnectionError, DecodeErrorKind, SendError};
 use crate::outgoing::Outgoing;
 use bytes::{Buf, Bytes, BytesMut};
+use std::fmt;
 use std::time::Instant;
 
-/// What came through.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What came through. `Debug` tells lengths, never bytes.
+#[derive(Clone, PartialEq, Eq)]
 #[allow(
     clippy::exhaustive_enums,
     reason = "a byte stream has bytes and an end"
@@ -20,6 +22,15 @@ pub enum Read {
     Bytes(Bytes),
     /// Close 1000: the stream's orderly end.
     End,
+}
+
+impl fmt::Debug for Read {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => f.debug_tuple("Bytes").field(&Hidden(bytes.len())).finish(),
+            Self::End => f.write_str("End"),
+        }
+    }
 }
 
 /// One end of a tunnel. Nothing is buffered: what of a message has come is handed on.
@@ -43,8 +54,8 @@ impl Tunnel {
     /// answered on the way.
     ///
     /// # Errors
-    /// The peer broke the protocol, sent text, or closed with anything but 1000: the stream is
-    /// cut, and this is no end of file.
+    /// The peer broke the protocol, sent text, or closed with anything but 1000, or inside a
+    /// message: the stream is cut, and this is no end of file.
     pub fn poll_read(
         &mut self,
         now: Instant,
@@ -59,10 +70,13 @@ impl Tunnel {
                 Some(Event::Message { payload, .. }) if payload.is_empty() => {}
                 Some(Event::Message { payload, .. }) => return Ok(Some(Read::Bytes(payload))),
                 Some(Event::Ping(_) | Event::Pong(_)) => {}
-                Some(Event::Closed(frame)) if frame.code == Some(CloseCode::NORMAL) => {
-                    return Ok(Some(Read::End));
+                Some(Event::Closed(frame)) => {
+                    return match self.conn.cut_by(&frame) {
+                        Some(error) => Err(error),
+                        None if frame.code == Some(CloseCode::NORMAL) => Ok(Some(Read::End)),
+                        None => Err(self.conn.closed_abnormally(frame)),
+                    };
                 }
-                Some(Event::Closed(frame)) => return Err(self.conn.closed_abnormally(frame)),
             }
         }
     }

@@ -1,10 +1,19 @@
 //! UTF-8 over pieces that may end inside a character.
 
 /// A character that a piece ended in the middle of: at most three bytes.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Utf8 {
     held: [u8; 4],
     len: usize,
+}
+
+impl std::fmt::Debug for Utf8 {
+    /// Never the bytes.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Utf8")
+            .field("held", &self.len)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Utf8 {

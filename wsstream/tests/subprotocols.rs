@@ -11,9 +11,9 @@
 use bytes::{Buf, Bytes, BytesMut};
 use std::time::Instant;
 use wsstream::{
-    ChannelEvent, Channels, CloseCode, CloseFrame, Config, ConnectionError, DecodeErrorKind,
-    Format, Head, MaskKeys, Opcode, PortChannels, PortEvent, PortsError, Read, Role, SendError,
-    Tunnel,
+    ChannelEvent, Channels, CloseCode, CloseFrame, Config, Connection, ConnectionError,
+    DecodeErrorKind, Format, Head, Kind, MaskKeys, Opcode, PortChannels, PortEvent, PortsError,
+    Read, Role, SendError, Tunnel,
 };
 
 use DecodeErrorKind as E;
@@ -89,10 +89,10 @@ fn ports_there_and_back() {
                 PortEvent::Closed(CloseFrame::default())
             ]
         );
-        assert_eq!(
-            server.send(3, &mut Bytes::new()),
-            Err(SendError::Channel(255))
-        );
+        assert_eq!(server.send(3, &mut Bytes::new()), Err(SendError::Port(3)));
+        // Why a port failed is a server's to say, once.
+        assert_eq!(server.send_error(2, "again"), Err(SendError::Port(2)));
+        assert_eq!(client.send_error(0, "me too"), Err(SendError::Port(0)));
     }
 }
 
@@ -137,7 +137,12 @@ fn a_server_must_begin_with_the_ports() {
             E::PortPrefix(3),
             1002,
         ),
-        (Format::Binary, bin(b"\x02\x50\x00"), E::Channel, 1002),
+        (
+            Format::Binary,
+            bin(b"\x02\x50\x00"),
+            E::UnknownChannel(2),
+            1002,
+        ),
         (Format::Binary, text(b"0UAA="), E::MessageType, 1003),
         (Format::Base64, bin(b"\x00\x50\x00"), E::MessageType, 1003),
         (Format::Base64, text(b"0UAAB"), E::PortPrefix(3), 1002),
@@ -169,6 +174,98 @@ fn a_server_must_begin_with_the_ports() {
     ]
     .concat();
     assert_eq!(poll(&mut client, &input), Ok(vec![PortEvent::Ready(0)]));
+}
+
+/// A Close before the ports were named, or inside a message, is no end of a stream: of a pod's to the client, of
+/// a client's to the pod.
+#[test]
+fn a_close_that_comes_too_early_is_an_error() {
+    let frame = |opcode, fin, payload: &[u8]| server_frame(opcode, fin, payload);
+    let close = frame(Opcode::Close, true, &1000u16.to_be_bytes());
+    let half = frame(Opcode::Binary, false, b"\x00half");
+    let prefixes = b"\x82\x03\x00\x50\x00\x82\x03\x01\x50\x00".to_vec();
+    let ports = |input: &[&[u8]]| {
+        let mut client = PortChannels::new(config(Role::Client), Format::Binary, &[80]).unwrap();
+        poll(&mut client, &input.concat())
+    };
+    let early = ConnectionError::Closed(CloseFrame::new(CloseCode::NORMAL));
+    assert_eq!(ports(&[&close]), Err(early.clone()));
+    assert_eq!(ports(&[&prefixes[..5], &close]), Err(early));
+    assert_eq!(
+        ports(&[&prefixes, &half, &close]),
+        Err(ConnectionError::Cut)
+    );
+    assert!(ports(&[&prefixes, &close]).is_ok());
+    let mut client = Connection::new(config(Role::Client)).unwrap();
+    client
+        .send(Kind::Binary, &mut Bytes::from_static(b"\x00half"), false)
+        .unwrap();
+    client.close(&CloseFrame::new(CloseCode::NORMAL)).unwrap();
+    let mut server = PortChannels::new(config(Role::Server), Format::Binary, &[80]).unwrap();
+    let seen = poll(&mut server, &take(client.outgoing()));
+    assert_eq!(seen, Err(ConnectionError::Cut));
+    for (code, wanted) in [
+        (1000, ConnectionError::Cut),
+        (
+            1011,
+            ConnectionError::Closed(CloseFrame::new(CloseCode::INTERNAL)),
+        ),
+    ] {
+        let close = frame(Opcode::Close, true, &u16::to_be_bytes(code));
+        let mut tunnel = Tunnel::new(config(Role::Client)).unwrap();
+        let mut input = BytesMut::from(&[&half[..], &close].concat()[..]);
+        let mut next = || tunnel.poll_read(Instant::now(), &mut input);
+        assert_eq!(
+            next(),
+            Ok(Some(Read::Bytes(Bytes::from_static(b"\x00half"))))
+        );
+        assert_eq!(next(), Err(wanted.clone()));
+        assert_eq!(next(), Err(wanted));
+    }
+}
+
+/// Whatever the limit: without its prefix a channel's first bytes would be taken for one.
+#[test]
+fn prefixes_do_not_count_against_the_limit() {
+    let mut config = config(Role::Server);
+    config.limits.outgoing = 5;
+    let ports: Vec<u16> = (1..=127).collect();
+    let mut server = PortChannels::new(config, Format::Binary, &ports).unwrap();
+    assert_eq!(
+        server.send(0, &mut Bytes::from_static(b"x")),
+        Err(SendError::Full)
+    );
+    assert_eq!(take(server.outgoing()).len(), 127 * 10);
+    assert_eq!(server.send(0, &mut Bytes::from_static(b"x")), Ok(()));
+}
+
+/// The frame that is wrong, however the bytes came.
+#[test]
+fn the_offset_of_what_a_subprotocol_refuses() {
+    let good = server_frame(Opcode::Binary, true, b"sane");
+    let bad = server_frame(Opcode::Text, true, b"text");
+    let whole = [&good[..], &bad].concat();
+    for cut in [1, 5, whole.len()] {
+        let mut tunnel = Tunnel::new(config(Role::Client)).unwrap();
+        let mut input = BytesMut::new();
+        let error = whole.chunks(cut).find_map(|piece| {
+            input.extend_from_slice(piece);
+            while let Some(read) = tunnel.poll_read(Instant::now(), &mut input).transpose() {
+                if let Err(error) = read {
+                    return Some(error);
+                }
+            }
+            None
+        });
+        let Some(ConnectionError::Protocol(error)) = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(
+            (error.offset(), error.kind()),
+            (6, &E::MessageType),
+            "{cut}"
+        );
+    }
 }
 
 /// PROTOCOL.md 4.2: what a real server does with what it has no use for.
@@ -219,13 +316,34 @@ fn exec_channels_with_the_close_signal() {
     assert_eq!(next(), Some(data));
     assert_eq!(next(), Some(ChannelEvent::ChannelClosed(0)));
     assert_eq!(next(), None);
-    for bad in [&b"\xFF"[..], b"\xFF\x00\x01"] {
+    assert_eq!(client.close_channel(255), Err(SendError::Channel(255)));
+    assert_eq!(client.close_channel(0), Err(SendError::Channel(0)));
+    let late = client.send(0, &mut Bytes::from_static(b"late"));
+    assert_eq!(late, Err(SendError::Channel(0)));
+    for (bad, kind) in [
+        (vec![&b"\xFF"[..]], E::CloseSignal),
+        (vec![b"\xFF\x00\x01"], E::CloseSignal),
+        (vec![b"\xFF\xFF"], E::CloseSignal),
+        (vec![b"\xFF\x00", b"\xFF\x00"], E::CloseSignal),
+        (
+            vec![b"\xFF\x00", b"\x01fine", b"\x00more"],
+            E::ChannelOver(0),
+        ),
+    ] {
         let mut client = make(Role::Client);
-        let mut input = BytesMut::from(&server_frame(Opcode::Binary, true, bad)[..]);
-        assert!(
-            client.poll_event(Instant::now(), &mut input).is_err(),
-            "{bad:?}"
-        );
+        let frames = bad
+            .iter()
+            .map(|one| server_frame(Opcode::Binary, true, one));
+        let mut input = BytesMut::from(&frames.collect::<Vec<_>>().concat()[..]);
+        let error = loop {
+            match client.poll_event(Instant::now(), &mut input) {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("{bad:?} passes"),
+                Err(ConnectionError::Protocol(error)) => break error,
+                Err(other) => panic!("{other}"),
+            }
+        };
+        assert_eq!(*error.kind(), kind, "{bad:?}");
     }
     // Without it 255 is a channel like others, and there is no signal.
     let mut plain = Channels::new(config(Role::Client), Format::Binary).unwrap();

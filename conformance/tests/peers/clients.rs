@@ -27,7 +27,7 @@ const CLIENT_GO: Client<'_> = Client {
     command: "-transport spdy web",
 };
 
-/// Tries the tunnel first, as kubectl does; `pf serve` refuses it.
+/// Tries the tunnel first, as kubectl does.
 const CLIENT_GO_FALLBACK: Client<'_> = Client {
     peer: Peer::Client,
     command: "-transport fallback -v 4 web",

@@ -109,7 +109,8 @@ impl Socket {
             .iter()
             .find(|p| offer.protocols.iter().any(|o| o == *p));
         let mut head = "HTTP/1.1 101 Switching Protocols\r\n".to_owned();
-        for (name, value) in offer.accepted(selected.copied()) {
+        let fields = offer.accepted(selected.copied());
+        for (name, value) in fields.context("selected what was not offered")? {
             write!(head, "{name}: {value}\r\n")?;
         }
         io.write_all((head + "\r\n").as_bytes())?;

@@ -87,29 +87,27 @@ pub(crate) async fn establish(
             format!("no WebSocket ({text}): asking for SPDY/3.1")
         });
     }
-    match place.upgrade(Way::Spdy, recorder).await? {
-        Ok(first) => {
+    let (failure, second) = match place.upgrade(Way::Spdy, recorder).await {
+        Ok(Ok(first)) => {
             spoken("SPDY/3.1");
             let way = Way::Spdy;
-            Ok(Established::Session(
+            return Ok(Established::Session(
                 first,
                 Box::new(Dialler { place, way }),
-            ))
+            ));
         }
-        Err(error) => {
-            let failure = place.explain(&error);
-            Err(match first {
-                // Most often a server says the same to both.
-                Some(first) if first.to_string() != error.to_string() => {
-                    let text = portforward::escape::line(&first.to_string());
-                    failure.because(format!(
-                        "SPDY was the second try; the first, a WebSocket: {text}"
-                    ))
-                }
-                _ => failure,
-            })
-        }
-    }
+        Ok(Err(error)) => (place.explain(&error), Some(error.to_string())),
+        Err(failure) => (failure, None),
+    };
+    // Most often a server says the same to both.
+    let first = first.map(|error| error.to_string());
+    Err(match first.filter(|text| Some(text) != second.as_ref()) {
+        Some(text) => failure.because(format!(
+            "SPDY was the second try; the first, a WebSocket: {}",
+            portforward::escape::line(&text)
+        )),
+        None => failure,
+    })
 }
 
 /// Opens sessions like the first.

@@ -11,7 +11,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// A token that must never show.
@@ -530,6 +530,43 @@ fn both_refusals_are_reported() {
     assert_eq!(code, 1);
     assert!(
         err.contains("no SPDY either") && err.contains("no WebSockets here"),
+        "{err}"
+    );
+}
+
+/// Also when there is nobody to ask a second time.
+#[test]
+fn the_first_refusal_is_reported_when_the_second_dial_fails() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let server = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(AtomicBool::new(false));
+    let gone = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        while !gone.load(Ordering::SeqCst) {
+            let asked = Arc::clone(&gone);
+            let answer = move |line: &str| {
+                if !line.contains("portforward") {
+                    return json("200 OK", POD);
+                }
+                asked.store(true, Ordering::SeqCst);
+                // Until the listener is closed.
+                std::thread::sleep(std::time::Duration::from_millis(100));
+                failure(403, "Forbidden", "no WebSockets here")
+            };
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    stream.set_nonblocking(false).unwrap();
+                    std::thread::spawn(move || connection(stream, &answer, &nothing));
+                }
+                Err(_) => std::thread::sleep(std::time::Duration::from_millis(5)),
+            }
+        }
+    });
+    let (code, _, err) = run(&server, &["web", ":80"]);
+    assert_eq!(code, 1, "{err}");
+    assert!(
+        err.contains("refused") && err.contains("no WebSockets here"),
         "{err}"
     );
 }

@@ -17,6 +17,11 @@ pub trait Leg: AsyncRead + AsyncWrite + Send + Unpin {
     /// From now on, dropping the connection resets it, or again does not: a reset is what tells
     /// the peer that the end was no end (T35). Does nothing where there is no TCP.
     fn reset_on_drop(&self, reset: bool);
+
+    /// Whether a clean end of what it says is answered before the connection is closed: a WebSocket's Close.
+    fn answers_the_end(&self) -> bool {
+        false
+    }
 }
 
 impl Leg for TcpStream {

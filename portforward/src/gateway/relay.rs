@@ -6,18 +6,15 @@
 use super::backend::Leg;
 use crate::observe::{Event, Watch, Way};
 use crate::server::answer::finish;
+use crate::transport::{ReadSize, poll_read_strict};
 use bytes::BytesMut;
 use std::future::poll_fn;
 use std::io;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, split};
 use tokio::time::timeout;
 
-/// The buffer of a direction grows from this, as long as reads fill it,
-const SMALL: usize = 1024;
-/// to this (F12): an idle session costs little, a busy one few system calls.
-const LARGE: usize = 64 * 1024;
 /// Time for the rest of a backend's bytes after it stopped taking ours.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -100,9 +97,14 @@ pub(crate) async fn run<C: Leg, B: Leg>(
             finish(&mut client).await;
         }
         (Some(End::Clean), _) => {
-            drop(client);
             backend.reset_on_drop(false);
-            finish(&mut backend).await;
+            if client.answers_the_end() {
+                client.reset_on_drop(false);
+                tokio::join!(finish(&mut client), finish(&mut backend));
+            } else {
+                drop(client);
+                finish(&mut backend).await;
+            }
         }
         _ => {}
     }
@@ -117,23 +119,16 @@ async fn copy<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     (watch, way): (&Watch, Way),
     bytes: &mut u64,
 ) -> End {
-    let mut size = SMALL;
+    // One buffer of at most 64 KiB a direction (F12).
+    let mut size = ReadSize::new();
     loop {
         if !buf.is_empty() {
             if push(writer, buf).await.is_err() {
                 return End::WriteFailed;
             }
-            size = if buf.len() >= size {
-                size.saturating_mul(4).min(LARGE)
-            } else {
-                size.min(buf.len().max(SMALL))
-            };
             buf.clear();
         }
-        if buf.capacity() < size || buf.capacity() > size.saturating_mul(2) {
-            *buf = BytesMut::with_capacity(size);
-        }
-        match reader.read_buf(buf).await {
+        match poll_fn(|cx| poll_read_strict(reader, buf, &mut size, cx)).await {
             Ok(0) => return End::Clean,
             Ok(n) => {
                 if *bytes == 0 {

@@ -5,7 +5,7 @@ pub(crate) mod malformed;
 use super::HeadErrorKind as K;
 use super::*;
 use bytes::BytesMut;
-use std::time::Instant as Clock;
+use rustix::time::{ClockId, clock_gettime};
 use tokio::io::AsyncWriteExt;
 
 type Verdict<H> = Result<Option<H>, (K, usize)>;
@@ -183,7 +183,7 @@ fn limits_are_exact() {
     );
 }
 
-/// T33: a head of 16 KiB in 1-byte reads costs about as much as one that comes whole.
+/// T33: a head of 16 KiB in 1-byte reads costs linear time, and under 5 ms of the processor.
 #[tokio::test]
 async fn one_byte_reads_cost_linear_time() {
     struct OneByte<'a>(&'a [u8]);
@@ -207,7 +207,7 @@ async fn one_byte_reads_cost_linear_time() {
     let limits = HeadLimits::default();
     let mut best = Duration::MAX;
     for _ in 0..5 {
-        let start = Clock::now();
+        let start = clock_gettime(ClockId::ThreadCPUTime);
         let mut buf = BytesMut::new();
         let head = read_request_head(
             &mut OneByte(long.as_bytes()),
@@ -218,11 +218,12 @@ async fn one_byte_reads_cost_linear_time() {
         .await
         .unwrap();
         assert_eq!(head.fields.len(), 2);
-        best = best.min(start.elapsed());
+        let spent = clock_gettime(ClockId::ThreadCPUTime) - start;
+        best = best.min(Duration::try_from(spent).unwrap());
     }
-    // A quadratic scan takes 128 million steps here; unoptimised and on a shared machine still far
-    // above this.
-    assert!(best < Duration::from_millis(50), "{best:?}");
+    // A quadratic scan takes 128 million steps here: above either, also without optimisation.
+    let most = if cfg!(debug_assertions) { 20 } else { 5 };
+    assert!(best < Duration::from_millis(most), "{best:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -30,10 +30,11 @@ pub(crate) fn offer(head: &RequestHead) -> Result<Offer, Answer> {
     })
 }
 
-/// The 101 that selects `protocol`.
+/// The 101 that selects `protocol`, which must have been offered.
 pub(crate) fn accepted(offer: &Offer, protocol: Option<&str>) -> io::Result<Bytes> {
     let mut fields = Fields::new();
-    for (name, value) in offer.accepted(protocol) {
+    let not_offered = || io::Error::other("a subprotocol that was not offered");
+    for (name, value) in offer.accepted(protocol).ok_or_else(not_offered)? {
         fields.push(name, value).map_err(invalid)?;
     }
     push_date(&mut fields);

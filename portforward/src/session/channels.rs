@@ -11,7 +11,7 @@ mod life;
 use super::shared::{End, Shared, StreamCell, wake_all};
 use super::stream::{Stream, StreamFailure};
 use super::{CloseReason, Config};
-use crate::transport::poll_read_once;
+use crate::transport::{ReadSize, poll_read_once};
 use crate::websocket::poll_write_out;
 use bytes::{Bytes, BytesMut};
 use life::Clock;
@@ -25,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
 use wsstream::{
     CloseCode, CloseFrame, ConnectionError, Format, PortChannels, PortEvent, PortsError, Role,
+    SendError,
 };
 
 /// Rounds per poll before other tasks get a turn.
@@ -73,6 +74,7 @@ pub struct ChannelDriver<T> {
     io: T,
     role: Role,
     input: BytesMut,
+    read_size: ReadSize,
     channels: PortChannels,
     ports: Vec<Port>,
     shared: Arc<Shared>,
@@ -180,6 +182,7 @@ fn start<T>(
         io,
         role,
         input: early,
+        read_size: ReadSize::new(),
         channels,
         ports,
         shared,
@@ -197,23 +200,30 @@ fn start<T>(
 
 impl<T> ChannelDriver<T> {
     /// What handles did since the last round.
-    fn handle_requests(&mut self, cx: &Context<'_>) {
+    fn handle_requests(&mut self, cx: &Context<'_>) -> Result<(), CloseReason> {
         self.shared.take(&mut self.requests, cx.waker());
         for cell in self.requests.drain(..) {
             cell.lock().listed = false;
         }
         for index in 0..self.ports.len() {
-            self.attend(index);
+            self.attend(index).map_err(|error| match error {
+                SendError::Entropy(error) => {
+                    CloseReason::WebSocket(ConnectionError::Entropy(error))
+                }
+                error => CloseReason::Transport(error.to_string()),
+            })?;
         }
+        Ok(())
     }
 
-    /// Sends what a port's streams have, while there is room.
-    fn attend(&mut self, index: usize) {
+    /// Sends what a port's streams have, while there is room. What cannot be sent must not leave a hole before
+    /// what can: it ends the WebSocket.
+    fn attend(&mut self, index: usize) -> Result<(), SendError> {
         let Some(port) = self.ports.get_mut(index) else {
-            return;
+            return Ok(());
         };
         if port.over {
-            return;
+            return Ok(());
         }
         let closed = self.clock.closed.is_some();
         let mut state = port.data.lock();
@@ -223,8 +233,8 @@ impl<T> ChannelDriver<T> {
                 let mut piece = chunk.split_to(chunk.len().min(MESSAGE));
                 let n = piece.len();
                 // After the peer's Close there is nobody to send to.
-                if !closed && self.channels.send(index, &mut piece).is_err() {
-                    state.failure.get_or_insert(StreamFailure::NotWritable);
+                if !closed {
+                    self.channels.send(index, &mut piece)?;
                 }
                 taken = taken.saturating_add(n);
             }
@@ -246,17 +256,18 @@ impl<T> ChannelDriver<T> {
         }
         if self.role == Role::Client {
             port.over = reset;
-            return;
+            return Ok(());
         }
         let error_over = port.collect_text(&self.shared);
         if sent && !port.text_sent && (error_over || data_over) && !port.text.is_empty() {
             port.text_sent = true;
             let text = String::from_utf8_lossy(&port.text).into_owned();
-            if !closed && self.channels.send_error(index, &text).is_err() {
-                port.over = true;
+            if !closed {
+                self.channels.send_error(index, &text)?;
             }
         }
         port.over |= error_over && (data_over || port.text_sent) && (sent || reset);
+        Ok(())
     }
 
     fn on_event(&mut self, event: PortEvent) -> Option<CloseReason> {
@@ -410,7 +421,7 @@ impl Port {
 impl<T: AsyncRead + AsyncWrite + Unpin> ChannelDriver<T> {
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
         for _ in 0..ROUNDS {
-            self.handle_requests(cx);
+            self.handle_requests(cx)?;
             let all_over = self.ports.iter().all(|port| port.over);
             if all_over {
                 return Err(CloseReason::Local);
@@ -468,7 +479,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ChannelDriver<T> {
                 None => break,
             }
         }
-        match poll_read_once(&mut self.io, &mut self.input, cx) {
+        match poll_read_once(&mut self.io, &mut self.input, &mut self.read_size, cx) {
             Poll::Pending => Ok(false),
             Poll::Ready(Ok(0)) => {
                 self.eof = true;
@@ -536,7 +547,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ChannelDriver<T> {
                     }
                     loop {
                         self.input.clear();
-                        match poll_read_once(&mut self.io, &mut self.input, cx) {
+                        match poll_read_once(&mut self.io, &mut self.input, &mut self.read_size, cx)
+                        {
                             Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(reason),
                             Poll::Ready(Ok(_)) => {}
                             Poll::Pending => return Poll::Pending,

@@ -9,7 +9,7 @@ use super::shared::{Shared, StreamCell, StreamState, wake_all};
 use super::stream::StreamFailure;
 use super::sync::MutexGuard;
 use super::{CloseReason, Config, Incoming};
-use crate::transport::{poll_read_once, poll_write_once};
+use crate::transport::{ReadSize, poll_read_once, poll_write_once};
 use bytes::BytesMut;
 use spdy::{Connection, GoAwayStatus, HeaderBlock, Role, RstStatus, StreamId};
 use std::collections::{BTreeMap, VecDeque};
@@ -43,6 +43,7 @@ const LINGER: Duration = Duration::from_secs(1);
 pub struct Driver<T> {
     io: T,
     input: BytesMut,
+    read_size: ReadSize,
     pub(super) conn: Connection,
     pub(super) config: Config,
     pub(super) shared: Arc<Shared>,
@@ -112,6 +113,7 @@ impl<T> Driver<T> {
         Self {
             io,
             input: early,
+            read_size: ReadSize::new(),
             blame_at: None,
             conn,
             config,
@@ -467,7 +469,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     }
 
     fn poll_fill_input(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        poll_read_once(&mut self.io, &mut self.input, cx)
+        poll_read_once(&mut self.io, &mut self.input, &mut self.read_size, cx)
     }
 
     /// Does what is due and arms the timer for what comes next. `Ok(true)`: look again.

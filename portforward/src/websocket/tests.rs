@@ -57,6 +57,7 @@ async fn what_cuts_the_stream_is_an_error() {
         Close(Option<u16>),
         Text,
         Garbage,
+        CloseInside,
     }
     for how in [
         How::Eof,
@@ -66,6 +67,7 @@ async fn what_cuts_the_stream_is_an_error() {
         How::Close(Some(1011)),
         How::Text,
         How::Garbage,
+        How::CloseInside,
     ] {
         let (a, mut raw) = duplex(1 << 16);
         let mut client = WsByteStream::client(a, BytesMut::new()).unwrap();
@@ -85,6 +87,7 @@ async fn what_cuts_the_stream_is_an_error() {
         match how {
             How::Inside => bytes.extend([0x82, 5, b'x']),
             How::Garbage => bytes.extend([0xFF; 4]),
+            How::CloseInside => bytes.extend(b"\x02\x01x\x88\x02\x03\xE8"),
             _ => {}
         }
         raw.write_all(&bytes).await.unwrap();
@@ -115,12 +118,95 @@ async fn pings_are_answered_while_reading_and_what_waits_is_bounded() {
     assert_eq!(pong[..2], [0x8A, 0x81]);
     // Nobody reads: at most the bound and one message are taken.
     let mut taken = 0;
-    let mut cx = Context::from_waker(std::task::Waker::noop());
+    let mut cx = Context::from_waker(Waker::noop());
     let much = vec![0; 1 << 20];
     while let Poll::Ready(n) = Pin::new(&mut client).poll_write(&mut cx, &much) {
         taken += n.unwrap();
     }
     assert!(taken <= WRITE_AHEAD + MESSAGE, "{taken}");
+}
+
+/// Only a Close that has left can have been answered by closing.
+#[tokio::test]
+async fn an_end_before_our_close_has_left_is_a_cut() {
+    let (a, mut raw) = duplex(64);
+    let mut client = WsByteStream::client(a, BytesMut::new()).unwrap();
+    client.write_all(&[1; 1000]).await.unwrap();
+    let shutdown = timeout(Duration::from_millis(20), client.shutdown());
+    assert!(shutdown.await.is_err(), "nobody reads");
+    raw.write_all(b"\x82\x04half").await.unwrap();
+    drop(raw);
+    let mut got = Vec::new();
+    client.read_to_end(&mut got).await.unwrap_err();
+    assert_eq!(got, b"half");
+    // Also when writing tells first.
+    let (a, mut raw) = duplex(64);
+    let mut client = WsByteStream::client(a, BytesMut::new()).unwrap();
+    raw.write_all(b"\x82\x04half").await.unwrap();
+    drop(raw);
+    client.shutdown().await.unwrap_err();
+    client.read_to_end(&mut Vec::new()).await.unwrap_err();
+}
+
+/// PROTOCOL.md 5.4: who has said Close need not wait for the answer.
+#[tokio::test]
+async fn an_answer_to_close_that_does_not_arrive_is_no_error() {
+    let (a, mut raw) = duplex(64);
+    let mut client = WsByteStream::client(a, BytesMut::new()).unwrap();
+    raw.write_all(b"\x82\x02ok\x88\x02\x03\xE8").await.unwrap();
+    drop(raw);
+    let mut got = Vec::new();
+    client.read_to_end(&mut got).await.unwrap();
+    assert_eq!(got, b"ok");
+    client.flush().await.unwrap();
+    client.shutdown().await.unwrap();
+    // What had been written before is another matter.
+    let (a, mut raw) = duplex(64);
+    let mut client = WsByteStream::client(a, BytesMut::new()).unwrap();
+    client.write_all(&[1; 1000]).await.unwrap();
+    raw.write_all(b"\x88\x02\x03\xE8").await.unwrap();
+    drop(raw);
+    assert_eq!(client.read(&mut [0; 9]).await.unwrap(), 0);
+    client.flush().await.unwrap_err();
+}
+
+/// Reading answers pings with what the writer waits for: each is woken for itself.
+#[tokio::test]
+async fn halves_on_two_tasks() {
+    const MUCH: usize = 1 << 20;
+    let (a, raw) = duplex(4096);
+    let client = WsByteStream::client(a, BytesMut::new()).unwrap();
+    let (mut read, mut write) = tokio::io::split(client);
+    let (mut raw_read, mut raw_write) = tokio::io::split(raw);
+    let writing = tokio::spawn(async move {
+        write.write_all(&vec![7; MUCH]).await.unwrap();
+        write.shutdown().await.unwrap();
+    });
+    let reading = tokio::spawn(async move { read.read(&mut [0; 9]).await });
+    let peer = async {
+        let mut seen = 0;
+        let mut piece = [0; 512];
+        for turn in 0.. {
+            // The reader is woken by each, and finds nothing to hand on.
+            if turn % 32 == 0 {
+                raw_write.write_all(b"\x8A\x00").await.unwrap();
+            }
+            let n = raw_read.read(&mut piece).await.unwrap();
+            if n == 0 {
+                break;
+            }
+            seen += n;
+            tokio::task::yield_now().await;
+        }
+        seen
+    };
+    let seen = timeout(PATIENCE, peer).await.unwrap();
+    assert!(seen > MUCH);
+    timeout(PATIENCE, writing).await.unwrap().unwrap();
+    drop(raw_write);
+    drop(raw_read);
+    let end = timeout(PATIENCE, reading).await.unwrap().unwrap();
+    assert_eq!(end.unwrap(), 0, "Close had left");
 }
 
 /// The pair of a forwarded connection leaves as one message.

@@ -154,13 +154,33 @@ fn requests_by_both_rules() {
 fn what_is_selected_was_offered() {
     let offer = Offer::read("GET", true, &request(&[]), Rules::Strict).unwrap();
     let named = |protocol| {
-        let fields = offer.accepted(protocol);
-        let last = fields.last().unwrap();
-        (last.0 == "Sec-WebSocket-Protocol").then(|| last.1.clone())
+        let fields = offer.accepted(protocol)?;
+        let last = fields.last()?;
+        Some((last.0 == "Sec-WebSocket-Protocol").then(|| last.1.clone()))
     };
-    assert_eq!(named(Some("b")), Some("b".to_owned()));
+    assert_eq!(named(Some("b")), Some(Some("b".to_owned())));
     assert_eq!(named(Some("c")), None);
-    assert_eq!(named(None), None);
+    assert_eq!(named(None), Some(None));
+}
+
+/// What would be another field, or several names, is none; a browser's token is not shown.
+#[test]
+fn names_of_subprotocols() {
+    let bad = ["", "a, b", "a\r\nX-Evil: 1", "a b", "\u{fc}"];
+    for (at, bad) in bad.into_iter().enumerate() {
+        let mut names = vec!["a"; 5];
+        names.insert(at, bad);
+        let opening = Opening::new(&names);
+        assert_eq!(opening.err(), Some(OpeningError::Protocol(at)), "{bad:?}");
+    }
+    let token = "base64url.bearer.authorization.k8s.io.Y2FuYXJ5";
+    let offered: &[Field<'_>] = &[("Sec-WebSocket-Protocol", token.as_bytes())];
+    let offer = Offer::read("GET", true, &request(offered), Rules::Strict).unwrap();
+    assert_eq!(offer.protocols, [token]);
+    let opening = Opening::new(&[token]).unwrap();
+    let parsed = crate::Subprotocol::parse(token);
+    let shown = format!("{offer:?} {opening:?} {parsed:?}");
+    assert!(!shown.contains("Y2FuYXJ5"), "{shown}");
 }
 
 fn answer<'a>(changes: &[Field<'a>]) -> Vec<Field<'a>> {
@@ -180,8 +200,8 @@ fn answer<'a>(changes: &[Field<'a>]) -> Vec<Field<'a>> {
 fn answers() {
     type Row<'a> = (&'a [Field<'a>], Result<Option<String>, A>);
     let key: [u8; 16] = *b"the sample nonce";
-    let opening = Opening::with_key(key, &["a", "b"]);
-    let none = Opening::with_key(key, &[]);
+    let opening = Opening::with_key(key, &["a", "b"]).unwrap();
+    let none = Opening::with_key(key, &[]).unwrap();
     let other = |name: &str| Err(A::Protocol(Some(name.into())));
     let table: &[Row<'_>] = &[
         (&[], Ok(Some("b".into()))),
@@ -239,7 +259,7 @@ fn both_halves_agree() {
     let sent = opening.fields();
     let fields: Vec<Field<'_>> = sent.iter().map(|(n, v)| (*n, v.as_bytes())).collect();
     let offer = Offer::read("GET", true, &fields, Rules::Strict).unwrap();
-    let sent = offer.accepted(Some("v4.channel.k8s.io"));
+    let sent = offer.accepted(Some("v4.channel.k8s.io")).unwrap();
     let fields: Vec<Field<'_>> = sent.iter().map(|(n, v)| (*n, v.as_bytes())).collect();
     let selected = opening.check(101, true, &fields);
     assert_eq!(selected, Ok(Some("v4.channel.k8s.io".to_owned())));

@@ -1,6 +1,7 @@
 //! After the 101: bytes, and ends of either kind.
 
 use super::*;
+use crate::observe::{Place, Watch};
 use tokio::sync::mpsc;
 
 /// A forwarding through the gateway: the client's end, the node's end, and what the gateway would
@@ -150,4 +151,27 @@ async fn a_dropped_gateway_resets() {
         s.client_leg.resets() && s.node_leg.resets(),
         "armed while it runs"
     );
+}
+
+/// A client of a tunnel that closes it in order gets its answer, and no reset; one of SPDY, whose end is only
+/// TCP's, is let go.
+#[tokio::test(start_paused = true)]
+async fn a_close_is_answered_before_the_end() {
+    let (mut client, near, watcher) = pipe(1 << 16);
+    let (mut node, far, node_watcher) = pipe(1 << 16);
+    let tunnel = crate::websocket::WsByteStream::server(near, BytesMut::new()).unwrap();
+    let none = BytesMut::new;
+    let relayed = tokio::spawn(async move {
+        let watch = Watch::new(None, Place::Gateway);
+        relay::run(tunnel, far, none(), none(), &watch).await;
+    });
+    // Close 1000, masked with zeroes.
+    client.write_all(b"\x88\x82\0\0\0\0\x03\xE8").await.unwrap();
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).await.unwrap();
+    assert_eq!(answer, b"\x88\x02\x03\xE8");
+    assert_eq!(node.read(&mut [0; 9]).await.unwrap(), 0);
+    drop((client, node));
+    relayed.await.unwrap();
+    assert!(!watcher.resets() && !node_watcher.resets());
 }

@@ -272,3 +272,26 @@ async fn slow_heads_end() {
     assert!(agreed.is_none());
     assert_eq!(begun.elapsed().as_secs(), 10);
 }
+
+/// T11: a WebSocket has numbers for so many ports; one more is refused, whatever the format.
+#[tokio::test]
+async fn ports_beyond_what_channels_can_be_numbered() {
+    for (protocol, most) in [
+        ("v4.channel.k8s.io", wsstream::MAX_PORTS),
+        ("v4.base64.channel.k8s.io", wsstream::MAX_PORTS_BASE64),
+    ] {
+        for count in [most, most + 1] {
+            let ports: Vec<String> = (1..=count).map(|port| port.to_string()).collect();
+            let request = format!(
+                "GET /portForward/ns/web?port={} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+                 Sec-WebSocket-Protocol: {protocol}\r\n\r\n",
+                ports.join(",")
+            );
+            let (answer, agreed, _) = ask(&front(), Some("gateway"), &request).await;
+            let status = if count == most { 101 } else { 400 };
+            assert_eq!(read(&answer).0, status, "{protocol}, {count}: {answer}");
+            assert_eq!(agreed.is_some(), count == most);
+        }
+    }
+}

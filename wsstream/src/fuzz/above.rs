@@ -1,0 +1,126 @@
+//! The subprotocols, read whole and in pieces.
+
+use super::config;
+use crate::{
+    ChannelEvent, Channels, ConnectionError, DecodeErrorKind, Format, PortChannels, PortEvent,
+    Read, Role, Tunnel,
+};
+use bytes::{Bytes, BytesMut};
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// Cutting the input changes neither what comes nor how it ends.
+pub(super) fn decode(role: Role, bytes: &[u8], cut: usize) {
+    for layer in [Layer::Tunnel, Layer::Binary, Layer::Base64, Layer::Ports] {
+        let whole = read(layer, role, std::iter::once(bytes));
+        let pieces = read(layer, role, bytes.chunks(cut));
+        assert_eq!(pieces, whole, "{layer:?} cut at {cut}");
+    }
+}
+
+/// What stands above a connection.
+#[derive(Clone, Copy, Debug)]
+enum Layer {
+    Tunnel,
+    /// With the signal of v5.
+    Binary,
+    Base64,
+    Ports,
+}
+
+/// How a subprotocol ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Ended {
+    Closed,
+    /// A text, at fault in one way or another: which is seen first depends on the cuts, as does what of it
+    /// was handed out. Where its frame begins.
+    Text(u64),
+    Failed(ConnectionError),
+}
+
+/// Reads `pieces` in a subprotocol: what came on each channel, and how it ended.
+fn read<'a>(
+    layer: Layer,
+    role: Role,
+    pieces: impl Iterator<Item = &'a [u8]>,
+) -> (BTreeMap<u16, Vec<u8>>, Option<Ended>) {
+    let mut came: BTreeMap<u16, Vec<u8>> = BTreeMap::new();
+    let mut ended = None;
+    let now = Instant::now();
+    let mut input = BytesMut::new();
+    let channels = |format| Channels::new(config(role), format);
+    let made = (
+        Tunnel::new(config(role)),
+        channels(Format::Binary).map(Channels::with_close_signal),
+        channels(Format::Base64),
+        PortChannels::new(config(role), Format::Binary, &[80, 443]),
+    );
+    let (Ok(mut tunnel), Ok(mut binary), Ok(mut base64), Ok(mut ports)) = made else {
+        unreachable!("limits within their ranges");
+    };
+    for piece in pieces {
+        input.extend_from_slice(piece);
+        while ended.is_none() {
+            let part = match layer {
+                Layer::Tunnel => tunnel.poll_read(now, &mut input).map(|read| {
+                    read.map(|read| match read {
+                        Read::Bytes(bytes) => Some((0, bytes)),
+                        Read::End => None,
+                    })
+                }),
+                Layer::Binary | Layer::Base64 => {
+                    let channels = match layer {
+                        Layer::Base64 => &mut base64,
+                        _ => &mut binary,
+                    };
+                    channels.poll_event(now, &mut input).map(|event| {
+                        event.map(|event| match event {
+                            ChannelEvent::Data {
+                                channel, payload, ..
+                            } => Some((u16::from(channel), payload)),
+                            ChannelEvent::ChannelClosed(channel) => {
+                                Some((256, Bytes::copy_from_slice(&[channel])))
+                            }
+                            ChannelEvent::Pong(payload) => Some((257, payload)),
+                            ChannelEvent::Closed(_) => None,
+                        })
+                    })
+                }
+                Layer::Ports => ports.poll_event(now, &mut input).map(|event| {
+                    event.map(|event| match event {
+                        PortEvent::Ready(port) => {
+                            Some((256, Bytes::from(vec![port.to_le_bytes()[0]])))
+                        }
+                        PortEvent::Data(port, bytes) => {
+                            Some((u16::from(port.to_le_bytes()[0]), bytes))
+                        }
+                        PortEvent::Error(port, bytes) => {
+                            Some((u16::from(port.to_le_bytes()[0]).saturating_add(2), bytes))
+                        }
+                        PortEvent::Closed(_) => None,
+                    })
+                }),
+            };
+            match part {
+                Ok(None) => break,
+                Ok(Some(Some((channel, bytes)))) => came.entry(channel).or_default().extend(bytes),
+                Ok(Some(None)) => ended = Some(Ended::Closed),
+                Err(error) => {
+                    ended = Some(match error {
+                        ConnectionError::Protocol(e) if is_of_text(e.kind()) => {
+                            came.clear();
+                            Ended::Text(e.offset())
+                        }
+                        error => Ended::Failed(error),
+                    });
+                }
+            }
+        }
+    }
+    (came, ended)
+}
+
+fn is_of_text(kind: &DecodeErrorKind) -> bool {
+    use DecodeErrorKind as E;
+    matches!(kind, E::Base64 | E::Utf8 | E::MessageType | E::Channel)
+}
