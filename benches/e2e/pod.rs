@@ -1,7 +1,6 @@
 //! What the pod itself says it received, asked over a connection of its own.
 
-use crate::args::Args;
-use crate::child::{Child, Client, STATS};
+use crate::child::{Child, STATS};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::io::{Read, Write};
@@ -11,13 +10,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const PAUSE: Duration = Duration::from_millis(10);
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A kubectl of its own, so that asking costs the client that is measured nothing.
+/// What asks is a client that is not measured.
 pub(crate) struct Pod(Child);
 
 impl Pod {
-    pub(crate) fn open(args: &Args) -> Result<Self> {
-        let pod =
-            Self(Child::start_for(args, Client::Kubectl, &[STATS]).context("asking the pod")?);
+    pub(crate) fn open(client: Child) -> Result<Self> {
+        let pod = Self(client);
         pod.stats().context("asking the pod")?;
         Ok(pod)
     }
