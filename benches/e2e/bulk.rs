@@ -54,9 +54,9 @@ pub(crate) fn download(child: &Child, far: &Far) -> Result<Vec<Sample>> {
 
 /// From the connection until the other end has all of it.
 pub(crate) fn upload(child: &Child, far: &Far) -> Result<Vec<Sample>> {
-    let bytes = match far.stats() {
-        Some(pod) => pod.unused_size(UP)?,
-        None => UP,
+    let (bytes, sunk) = match far.stats() {
+        Some(pod) => (pod.unused_size(UP)?, pod.sunk()?),
+        None => (UP, 0),
     };
     let load = Load::Upload(bytes);
     let piece: Vec<u8> = (0..PIECE).map(|at| at.to_le_bytes()[0]).collect();
@@ -76,8 +76,11 @@ pub(crate) fn upload(child: &Child, far: &Far) -> Result<Vec<Sample>> {
     }
     let took = if let Some(pod) = far.stats() {
         socket.shutdown(Shutdown::Write)?;
-        pod.wait_for_upload(bytes, Instant::now() + DRAIN)?;
-        began.elapsed()
+        let deadline = Instant::now() + DRAIN;
+        pod.wait_for_sunk(sunk + bytes, deadline)?;
+        let took = began.elapsed();
+        pod.wait_for_upload(bytes, deadline)?;
+        took
     } else {
         counted(&mut socket, bytes)?;
         let took = began.elapsed();
