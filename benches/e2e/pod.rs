@@ -16,7 +16,7 @@ pub(crate) struct Pod(Child);
 impl Pod {
     pub(crate) fn open(client: Child) -> Result<Self> {
         let pod = Self(client);
-        pod.stats().context("asking the pod")?;
+        pod.sunk().context("asking the pod")?;
         Ok(pod)
     }
 
