@@ -1,13 +1,11 @@
 //! One running client: started, asked for its ports, its CPU time and memory, and ended.
 
-use crate::args::Args;
 use crate::watch;
 use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 use std::collections::VecDeque;
-use std::fmt;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{self, Command, Stdio};
@@ -15,32 +13,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// The variable by which kubectl (1.31 and later) is told to speak SPDY and no WebSocket.
-const WEBSOCKETS: &str = "KUBECTL_PORT_FORWARD_WEBSOCKETS";
-const POD: &str = "pod/bare";
 const START: Duration = Duration::from_secs(20);
 const STOP: Duration = Duration::from_secs(5);
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Client {
-    Pf,
-    KubectlSpdy,
-    Kubectl,
-}
-
-impl Client {
-    pub(crate) const ALL: [Self; 3] = [Self::Pf, Self::KubectlSpdy, Self::Kubectl];
-}
-
-impl fmt::Display for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Pf => "pf",
-            Self::KubectlSpdy => "kubectl SPDY",
-            Self::Kubectl => "kubectl as it comes",
-        })
-    }
-}
 
 /// A service of the demo pod, by its port there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,30 +36,6 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Starts `client` for the three services that are measured.
-    pub(crate) fn start(args: &Args, client: Client) -> Result<Self> {
-        Self::start_for(args, client, &[ECHO, SINK, SOURCE])
-    }
-
-    pub(crate) fn start_for(args: &Args, client: Client, services: &[Service]) -> Result<Self> {
-        let program = match client {
-            Client::Pf => &args.pf,
-            Client::KubectlSpdy | Client::Kubectl => &args.kubectl,
-        };
-        let mut command = Command::new(program);
-        command.arg("--kubeconfig").arg(&args.kubeconfig);
-        if client != Client::Pf {
-            command.arg("port-forward");
-        }
-        command.arg(POD);
-        command.args(services.iter().map(|service| format!(":{}", service.0)));
-        match client {
-            Client::Pf | Client::KubectlSpdy => command.env(WEBSOCKETS, "false"),
-            Client::Kubectl => command.env_remove(WEBSOCKETS),
-        };
-        Self::spawn(command, client.to_string(), services)
-    }
-
     /// Starts a program that says where it listens for `services` in kubectl's words.
     pub(crate) fn spawn(command: Command, name: String, services: &[Service]) -> Result<Self> {
         let (mut child, lines) = Self::begin(command, name)?;
@@ -165,15 +115,23 @@ impl Child {
         Ok(clock_gettime(clock).context("CPU clock")?.into())
     }
 
-    /// The most memory that was resident at once so far, MiB.
+    /// The most memory that was resident at once so far, KiB.
     pub(crate) fn peak_memory(&self) -> Result<f64> {
+        self.status("VmHWM:")
+    }
+
+    /// What is resident now, KiB.
+    pub(crate) fn memory(&self) -> Result<f64> {
+        self.status("VmRSS:")
+    }
+
+    fn status(&self, field: &str) -> Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let kib = status
+        status
             .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .find_map(|line| line.strip_prefix(field))
             .and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<f64>().ok())
-            .context("no VmHWM in /proc/PID/status")?;
-        Ok(kib / 1024.0)
+            .with_context(|| format!("no {field} in /proc/PID/status"))
     }
 
     /// What the client last wrote to standard error, for a message.

@@ -1,6 +1,8 @@
 //! What is measured on, and whether it is idle enough to begin.
 
 use crate::args::Args;
+use crate::far::Far;
+use crate::parts::Part;
 use crate::watch;
 use serde_json::{Value, json};
 use std::ffi::OsStr;
@@ -28,27 +30,22 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn here(args: &Args) -> Self {
-        let (kubectl, server) = versions(args);
-        Self {
-            kubectl: Some(kubectl),
-            server: Some(server),
-            ..Self::without_cluster(&args.pf)
-        }
-    }
-
-    pub(crate) fn without_cluster(pf: &Path) -> Self {
+    pub(crate) fn here(args: &Args, far: &Far) -> Self {
+        let (kubectl, server) = match args.part {
+            Part::Real => versions(&args.kubectl, far.kubeconfig()),
+            Part::Peer | Part::Pinned | Part::Free => (None, None),
+        };
         Self {
             cpu: cpu().unwrap_or_else(unknown),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")
                 .map_or_else(|_| unknown(), |text| text.trim().to_owned()),
             date: says(Path::new("date"), ["-u", "+%Y-%m-%d %H:%M UTC"]).unwrap_or_else(unknown),
-            pf: says(pf, ["--version"])
+            pf: says(&args.pf, ["--version"])
                 .and_then(|text| Some(text.lines().next()?.trim_start_matches("pf ").to_owned()))
                 .unwrap_or_else(unknown),
-            kubectl: None,
-            server: None,
+            kubectl,
+            server,
         }
     }
 
@@ -96,16 +93,15 @@ fn load() -> String {
     )
 }
 
-fn versions(args: &Args) -> (String, String) {
-    let kubeconfig = [OsStr::new("--kubeconfig"), args.kubeconfig.as_os_str()];
+fn versions(kubectl: &Path, kubeconfig: &Path) -> (Option<String>, Option<String>) {
+    let kubeconfig = [OsStr::new("--kubeconfig"), kubeconfig.as_os_str()];
     let rest = ["version", "-o", "json", "--request-timeout=5s"].map(OsStr::new);
-    let json: Value = says(&args.kubectl, kubeconfig.into_iter().chain(rest))
+    let json: Value = says(kubectl, kubeconfig.into_iter().chain(rest))
         .and_then(|text| serde_json::from_str(&text).ok())
         .unwrap_or_default();
     let version = |side: &str| {
-        json[side]["gitVersion"]
-            .as_str()
-            .map_or_else(unknown, str::to_owned)
+        let version = json[side]["gitVersion"].as_str();
+        Some(version.map_or_else(unknown, str::to_owned))
     };
     (version("clientVersion"), version("serverVersion"))
 }

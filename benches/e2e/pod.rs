@@ -1,7 +1,6 @@
 //! What the pod itself says it received, asked over a connection of its own.
 
-use crate::args::Args;
-use crate::child::{Child, Client, STATS};
+use crate::child::{Child, STATS};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::io::{Read, Write};
@@ -11,14 +10,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const PAUSE: Duration = Duration::from_millis(10);
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A kubectl of its own, so that asking costs the client that is measured nothing.
+/// What asks is a client that is not measured.
 pub(crate) struct Pod(Child);
 
 impl Pod {
-    pub(crate) fn open(args: &Args) -> Result<Self> {
-        let pod =
-            Self(Child::start_for(args, Client::Kubectl, &[STATS]).context("asking the pod")?);
-        pod.stats().context("asking the pod")?;
+    pub(crate) fn open(client: Child) -> Result<Self> {
+        let pod = Self(client);
+        pod.sunk().context("asking the pod")?;
         Ok(pod)
     }
 
@@ -32,6 +30,31 @@ impl Pod {
             size += 1;
         }
         Ok(size)
+    }
+
+    /// What sink has read so far, on all connections.
+    pub(crate) fn sunk(&self) -> Result<u64> {
+        let sunk = self.stats()?["sunk"].as_u64();
+        sunk.context("the pod does not say what sink has read; build it again")
+    }
+
+    /// Waits until sink has read so much. The end of the connection would be a second late: the runtime waits
+    /// for it.
+    pub(crate) fn wait_for_sunk(&self, total: u64, deadline: Instant) -> Result<()> {
+        loop {
+            // An answer may get lost: ask again.
+            let sunk = self.sunk().unwrap_or_default();
+            if sunk >= total {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                bail!(
+                    "of what was sent the pod did not get the last {} bytes",
+                    total - sunk
+                );
+            }
+            std::thread::sleep(PAUSE);
+        }
     }
 
     /// Waits until a connection to sink has ended after exactly `bytes`.
@@ -61,17 +84,21 @@ impl Pod {
         socket.set_read_timeout(Some(TIMEOUT))?;
         socket.set_write_timeout(Some(TIMEOUT))?;
         socket.write_all(b"GET /stats HTTP/1.0\r\n\r\n")?;
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer)?;
-        let (head, body) = answer.split_once("\r\n\r\n").context("no answer")?;
-        if !head
-            .split("\r\n")
-            .next()
-            .is_some_and(|line| line.ends_with(" 200 OK"))
-        {
-            bail!("/stats: {head}");
+        // Up to the end of the object: the end of the connection comes a second later, when the runtime has waited.
+        let mut answer = Vec::new();
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let n = socket.read(&mut buffer)?;
+            answer.extend_from_slice(&buffer[..n]);
+            let text = String::from_utf8_lossy(&answer);
+            let (head, body) = text.split_once("\r\n\r\n").unwrap_or_default();
+            let line = head.split("\r\n").next().unwrap_or_default();
+            match serde_json::from_str(body) {
+                Ok(stats) if line.ends_with(" 200 OK") => return Ok(stats),
+                _ if n == 0 => bail!("/stats: {line}"),
+                _ => {}
+            }
         }
-        Ok(serde_json::from_str(body)?)
     }
 }
 

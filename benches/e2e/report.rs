@@ -1,155 +1,183 @@
-//! The table, and everything as JSON.
+//! What came out, as tables for README.md and as JSON.
 
-use crate::child::Client;
+use crate::client::Client;
+use crate::cores::{OURS, THEIRS};
+use crate::goals::{self, Bound, Goal, NOWHERE};
 use crate::machine::Machine;
-use crate::measure::{Goal, Measure, Round};
+use crate::measure::Measure;
+use crate::parts::Part;
+use crate::rounds::Round;
 use benches::stats::Spread;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::fmt;
 
-const OTHERS: [Client; 2] = [Client::KubectlSpdy, Client::Kubectl];
-
-struct Ratio {
-    spread: Spread,
-    goal: Option<Goal>,
+pub(crate) struct Report {
+    part: Part,
+    clients: Vec<Client>,
+    rounds: Vec<Round>,
+    goals: Vec<Goal>,
 }
 
-impl Ratio {
-    fn verdict(&self) -> String {
-        match self.goal {
-            Some(goal) if goal.met(self.spread.median) => format!("{goal} met"),
-            Some(goal) => format!("{goal} **not met**"),
-            None => "-".to_owned(),
-        }
-    }
-}
-
-struct Row {
-    measure: Measure,
-    clients: Vec<Option<Spread>>,
-    ratios: Vec<Option<Ratio>>,
-}
-
-pub(crate) struct Table {
-    rows: Vec<Row>,
-    rounds: usize,
-    disturbed: Vec<(usize, usize)>,
-}
-
-impl Table {
-    pub(crate) fn of(rounds: &[Round]) -> Self {
-        let rows = Measure::ALL
-            .into_iter()
-            .map(|measure| Row {
-                measure,
-                clients: Client::ALL
-                    .into_iter()
-                    .map(|client| {
-                        let values = rounds
-                            .iter()
-                            .filter_map(|it| it.values.get(&(client, measure)));
-                        Spread::of(values.copied().collect())
-                    })
-                    .collect(),
-                ratios: OTHERS
-                    .into_iter()
-                    .map(|other| {
-                        let ratios = rounds.iter().filter_map(|it| it.ratio(measure, other));
-                        Some(Ratio {
-                            spread: Spread::of(ratios.collect())?,
-                            goal: measure.goal(other),
-                        })
-                    })
-                    .collect(),
-            })
-            .collect();
-        let disturbed = rounds
-            .iter()
-            .enumerate()
-            .filter(|(_, round)| round.disturbed > 0)
-            .map(|(number, round)| (number + 1, round.disturbed))
-            .collect();
+impl Report {
+    pub(crate) fn of(part: Part, clients: &[Client], rounds: Vec<Round>) -> Self {
+        let clients = clients.to_vec();
+        let goals = goals::of(part);
         Self {
-            rows,
-            rounds: rounds.len(),
-            disturbed,
+            part,
+            clients,
+            rounds,
+            goals,
         }
     }
 
-    fn json(&self) -> Value {
-        let rows = self.rows.iter().map(|row| {
-            let clients = Client::ALL
-                .iter()
-                .zip(&row.clients)
-                .map(|(client, spread)| {
-                    (client.to_string(), spread.map_or(Value::Null, spread_json))
-                });
-            let ratios = OTHERS.iter().zip(&row.ratios).map(|(other, ratio)| {
-                let value = ratio.as_ref().map_or(Value::Null, |it| {
-                    let mut value = spread_json(it.spread);
-                    value["goal"] = it.goal.map_or(Value::Null, |goal| json!(goal.to_string()));
-                    value["met"] = json!(it.goal.map(|goal| goal.met(it.spread.median)));
-                    value
-                });
-                (format!("pf / {other}"), value)
-            });
+    fn spread(&self, client: Client, measure: Measure) -> Option<Spread> {
+        let rounds = self.rounds.iter();
+        Spread::of(
+            rounds
+                .filter_map(|it| it.values.get(&(client, measure)).copied())
+                .collect(),
+        )
+    }
+
+    /// Taken within each round.
+    fn reached(&self, goal: &Goal) -> Option<Spread> {
+        let Some(other) = goal.beside else {
+            return self.spread(goal.of, goal.measure);
+        };
+        let ratios = self.rounds.iter().filter_map(|round| {
+            let of = |client| round.values.get(&(client, goal.measure));
+            Some(of(goal.of)? / of(other)?)
+        });
+        Spread::of(ratios.collect())
+    }
+
+    fn values(&self) -> Vec<Vec<String>> {
+        let mut heading = vec!["measure".to_owned()];
+        heading.extend(self.clients.iter().map(ToString::to_string));
+        let mut lines = vec![heading];
+        for measure in Measure::ALL {
+            let spreads = self.clients.iter().map(|it| self.spread(*it, measure));
+            let spreads: Vec<_> = spreads.collect();
+            if spreads.iter().all(Option::is_none) {
+                continue;
+            }
+            let mut line = vec![measure.with_unit()];
+            line.extend(
+                spreads
+                    .into_iter()
+                    .map(|it| it.map_or_else(dash, |it| show(it, |value| measure.show(value)))),
+            );
+            lines.push(line);
+        }
+        lines
+    }
+
+    fn judged(&self) -> Vec<Vec<String>> {
+        let heading = ["row", "measure", "of", "reached", "pass", "stretch"];
+        let mut lines = vec![heading.map(str::to_owned).to_vec()];
+        for goal in &self.goals {
+            let reached = self.reached(goal);
+            let number = |value| match goal.beside {
+                Some(_) => format!("{value:.2}"),
+                None => format!("{} {}", goal.measure.show(value), goal.measure.unit()),
+            };
+            let judge = |bound: Bound| match reached {
+                Some(reached) => format!("{bound} {}", bound.verdict(reached.median)),
+                None => format!("{bound} not measured"),
+            };
+            lines.push(vec![
+                goal.row.to_owned(),
+                goal.measure.name().to_owned(),
+                goal.who(),
+                reached.map_or_else(dash, |it| show(it, number)),
+                judge(goal.pass),
+                goal.stretch.map_or_else(dash, judge),
+            ]);
+        }
+        lines
+    }
+
+    pub(crate) fn json(&self, machine: &Machine) -> Value {
+        let rounds = self.rounds.iter().map(|round| {
+            let mut values = Map::new();
+            for ((client, measure), value) in &round.values {
+                let of_client = values
+                    .entry(client.to_string())
+                    .or_insert_with(|| json!({}));
+                of_client[measure.with_unit()] = json!(value);
+            }
+            let order: Vec<String> = round.order.iter().map(ToString::to_string).collect();
             json!({
-                "measure": row.measure.name(),
-                "unit": row.measure.unit(),
-                "clients": clients.collect::<serde_json::Map<_, _>>(),
-                "ratios": ratios.collect::<serde_json::Map<_, _>>(),
+                "order": order,
+                "busiest_before_a_step_percent": round.busiest,
+                "steps_begun_on_a_busy_machine": round.disturbed,
+                "steps": round.steps,
+                "values": values,
             })
         });
-        rows.collect()
+        let goals = self.goals.iter().map(|goal| {
+            let reached = self.reached(goal);
+            let verdict = |bound: Bound| reached.map(|it| bound.verdict(it.median));
+            json!({
+                "row": goal.row,
+                "measure": goal.measure.name(),
+                "of": goal.who(),
+                "reached": reached.map(|it| json!({"median": it.median, "min": it.min, "max": it.max})),
+                "pass": goal.pass.to_string(),
+                "passed": verdict(goal.pass),
+                "stretch": goal.stretch.map(|it| it.to_string()),
+                "stretched": goal.stretch.and_then(verdict),
+            })
+        });
+        json!({
+            "part": format!("{:?}", self.part),
+            "machine": machine.json(),
+            "rounds": rounds.collect::<Vec<_>>(),
+            "goals": goals.collect::<Vec<_>>(),
+            "measured_by_no_part": NOWHERE,
+        })
     }
 }
 
-impl fmt::Display for Table {
+impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut lines = vec![heading()];
-        for row in &self.rows {
-            let mut cells = vec![format!("{}, {}", row.measure.name(), row.measure.unit())];
-            for spread in &row.clients {
-                cells
-                    .push(spread.map_or_else(dash, |it| show(it, |value| row.measure.show(value))));
-            }
-            for ratio in &row.ratios {
-                let shown = ratio
-                    .as_ref()
-                    .map(|it| (show(it.spread, |value| format!("{value:.2}")), it.verdict()));
-                let (ratio, verdict) = shown.unwrap_or_else(|| (dash(), dash()));
-                cells.extend([ratio, verdict]);
-            }
-            lines.push(cells);
-        }
-        write_table(f, &lines)?;
-        let count = self.rounds;
+        write_table(f, &self.values())?;
+        writeln!(f)?;
+        write_table(f, &self.judged())?;
         writeln!(
             f,
-            "\nMedian (min..max), rounds: {count}. Ratios are taken within a round. Single runs vary by\n\
-             30 to 40 %, medians of 6 rounds by 10 to 15 %, p99 by more."
+            "\nMedian (min..max), rounds: {}, where {} are asked for. Ratios are taken within a round. Single runs vary by\n\
+             30 to 40 %, medians of 6 rounds by 10 to 15 %, p99 by more; what is within 10 % of its goal is not decided.",
+            self.rounds.len(),
+            self.part.rounds()
         )?;
-        for (number, steps) in &self.disturbed {
+        if self.part.pinned() {
             writeln!(
                 f,
-                "warning: round {number}: {steps} steps began on a busy machine"
+                "Clients alone on core {THEIRS}, server and driver on core {OURS}."
             )?;
+        }
+        writeln!(f, "Measured by no part: {}.", NOWHERE.join("; "))?;
+        for (number, round) in self.rounds.iter().enumerate() {
+            if round.disturbed > 0 {
+                writeln!(
+                    f,
+                    "warning: round {}: {} of {} steps began on a busy machine",
+                    number + 1,
+                    round.disturbed,
+                    round.steps
+                )?;
+            }
         }
         Ok(())
     }
 }
 
 /// As Markdown, the first line as its heading; it is legible as it is too.
-pub(crate) fn write_table(f: &mut fmt::Formatter<'_>, lines: &[Vec<String>]) -> fmt::Result {
-    let widths: Vec<usize> = (0..lines[0].len())
-        .map(|column| {
-            lines
-                .iter()
-                .map(|line| line[column].len())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
+fn write_table(f: &mut fmt::Formatter<'_>, lines: &[Vec<String>]) -> fmt::Result {
+    let widest = |column: usize| lines.iter().map(|line| line[column].len()).max();
+    let columns = 0..lines[0].len();
+    let widths: Vec<usize> = columns.map(|it| widest(it).unwrap_or(0)).collect();
     for (number, cells) in lines.iter().enumerate() {
         for (cell, width) in cells.iter().zip(&widths) {
             write!(f, "| {cell:width$} ")?;
@@ -165,49 +193,33 @@ pub(crate) fn write_table(f: &mut fmt::Formatter<'_>, lines: &[Vec<String>]) -> 
     Ok(())
 }
 
-fn heading() -> Vec<String> {
-    let mut cells = vec!["measure".to_owned()];
-    cells.extend(Client::ALL.iter().map(ToString::to_string));
-    for other in OTHERS {
-        cells.extend([format!("pf / {other}"), "goal".to_owned()]);
-    }
-    cells
-}
-
-pub(crate) fn dash() -> String {
+fn dash() -> String {
     "-".to_owned()
 }
 
-pub(crate) fn show(spread: Spread, number: impl Fn(f64) -> String) -> String {
+fn show(spread: Spread, number: impl Fn(f64) -> String) -> String {
     let Spread { median, min, max } = spread;
     format!("{} ({}..{})", number(median), number(min), number(max))
 }
 
-pub(crate) fn spread_json(spread: Spread) -> Value {
-    json!({"median": spread.median, "min": spread.min, "max": spread.max})
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Every sample of every round, and the table.
-pub(crate) fn json(machine: &Machine, rounds: &[Round], table: &Table) -> String {
-    let rounds = rounds.iter().map(|round| {
-        let mut values = serde_json::Map::new();
-        for ((client, measure), value) in &round.values {
-            let of_client = values
-                .entry(client.to_string())
-                .or_insert_with(|| json!({}));
-            of_client[format!("{}, {}", measure.name(), measure.unit())] = json!(value);
+    #[test]
+    fn every_row_of_every_part_is_shown_measured_or_not() {
+        for part in [Part::Real, Part::Peer, Part::Pinned, Part::Free] {
+            let mut round = Round::new(part.clients().to_vec());
+            let first = goals::of(part)[0];
+            round.values.insert((first.of, first.measure), 1.0);
+            let other = first.beside.unwrap();
+            round.values.insert((other, first.measure), 2.0);
+            let shown = Report::of(part, part.clients(), vec![round]).to_string();
+            for goal in goals::of(part) {
+                assert!(shown.contains(goal.row), "{shown}");
+            }
+            assert!(shown.contains("0.50 (0.50..0.50)"), "{shown}");
+            assert!(shown.contains("not measured"), "{shown}");
         }
-        json!({
-            "order": round.order.map(|client| client.to_string()),
-            "busiest_before_a_step_percent": round.busiest,
-            "steps_begun_on_a_busy_machine": round.disturbed,
-            "values": values,
-        })
-    });
-    let all = json!({
-        "machine": machine.json(),
-        "rounds": rounds.collect::<Vec<_>>(),
-        "table": table.json(),
-    });
-    format!("{all:#}\n")
+    }
 }

@@ -1,9 +1,9 @@
 //! The smooth source and sink: a TLS server that has nothing behind it which could hold it up. To pf it is an API
 //! server with one pod; to the others it is the end of their connection or stream.
 //!
-//! A connection begins with `d` or `u` and a big-endian count of 8 bytes. `d`: as many bytes come, and the
+//! A connection begins with `d`, `u` or `e` and a big-endian count of 8 bytes. `d`: as many bytes come, and the
 //! end. `u`: as many follow, and their number comes back when they are there. The byte at offset n is
-//! n, modulo 256.
+//! n, modulo 256. `e`: what follows comes back, whatever the count.
 
 use anyhow::{Context, Result, anyhow, bail};
 use benches::{READ_BUFFER, h2_streams};
@@ -41,6 +41,7 @@ pub(crate) const READY: &str = "Serving on ";
 
 pub(crate) const DOWNLOAD: u8 = b'd';
 pub(crate) const UPLOAD: u8 = b'u';
+pub(crate) const ECHO: u8 = b'e';
 /// Bytes written at a time.
 const PIECE: usize = 256 << 10;
 /// Payload of a DATA frame: a container runtime copies so much at a time.
@@ -270,7 +271,7 @@ async fn service(mut pipe: Pipe, piece: &Bytes) -> Result<()> {
             let mut chunk = early.freeze();
             loop {
                 if !chunk.is_empty() {
-                    crate::steps::check(&chunk, got)?;
+                    crate::bulk::check(&chunk, got)?;
                     got += chunk.len() as u64;
                 }
                 if got >= count {
@@ -283,6 +284,13 @@ async fn service(mut pipe: Pipe, piece: &Bytes) -> Result<()> {
             }
             pipe.send(Bytes::copy_from_slice(&got.to_be_bytes()))
                 .await?;
+        }
+        ECHO => {
+            let mut chunk = Some(early.freeze());
+            while let Some(back) = chunk {
+                pipe.send(back).await?;
+                chunk = pipe.receive().await?;
+            }
         }
         other => bail!("asked for {other:#x}"),
     }

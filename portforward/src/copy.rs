@@ -13,8 +13,8 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
-/// Bytes read from a socket at a time: two DATA frames that fill four TLS records.
-const READ: usize = 2 * session::DATA_PAYLOAD;
+/// Bytes read from a socket at a time: a DATA frame that fills four TLS records.
+const READ: usize = session::DATA_PAYLOAD;
 /// Reads shorter than this are copied out of their buffer.
 const COPY_BELOW: usize = 8 << 10;
 /// Chunks gathered for one write to a socket. They count as unread until it has taken them.

@@ -40,6 +40,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -109,8 +110,19 @@ func echo(c *net.TCPConn) (int64, int64, error) {
 }
 
 func sink(c *net.TCPConn) (int64, int64, error) {
-	n, err := io.Copy(io.Discard, c)
+	n, err := io.Copy(io.Discard, sunk{c})
 	return n, 0, err
+}
+
+// sunk counts what is read, so that others need not wait for the end to know.
+type sunk struct{ from io.Reader }
+
+var sunkBytes atomic.Int64
+
+func (s sunk) Read(b []byte) (int, error) {
+	n, err := s.from.Read(b)
+	sunkBytes.Add(int64(n))
+	return n, err
 }
 
 func source(c *net.TCPConn) (int64, int64, error) {
@@ -347,5 +359,5 @@ func (s *statistics) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.mu.Unlock()
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
-	enc.Encode(map[string]any{"open": s.open, "total": s.total, "latest": s.latest})
+	enc.Encode(map[string]any{"open": s.open, "total": s.total, "latest": s.latest, "sunk": sunkBytes.Load()})
 }

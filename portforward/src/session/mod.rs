@@ -190,10 +190,10 @@ const STREAM_WINDOW: u32 = 1 << 20;
 /// The same for a session.
 const SESSION_WINDOW: u32 = 16 << 20;
 
-/// Payload of a client's DATA frames. Two of them with their heads of 8 bytes, and a WebSocket's head of 8
-/// around them, fill four TLS records of 16 KiB. A little more, and TLS makes a tiny record of the rest,
-/// often in a write of its own.
-pub(crate) const DATA_PAYLOAD: usize = (32 << 10) - 8 - 4;
+/// Payload of a client's DATA frames. With its head of 8 bytes, and a WebSocket's head of 8 around it, one
+/// fills four TLS records of 16 KiB. A little more, and TLS makes a tiny record of the rest, often in a write
+/// of its own. Half of it, and an upload stands still while a lane's few frames are confirmed.
+pub(crate) const DATA_PAYLOAD: usize = (64 << 10) - 8 - 8;
 
 fn spdy(role: Role) -> spdy::Config {
     let mut config = spdy::Config::kubernetes(role);

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,7 +20,10 @@ type seen struct {
 	Open   map[string]int `json:"open"`
 	Total  map[string]int `json:"total"`
 	Latest []connection   `json:"latest"`
+	Sunk   int64          `json:"sunk"` // bytes that sink has read so far
 }
+
+var sunkBytes atomic.Int64
 
 type connection struct {
 	Service        string
@@ -53,6 +57,7 @@ func (c *counts) closed(service string, received, sent int64, err error, took ti
 
 func (c *counts) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	c.mu.Lock()
+	c.seen.Sunk = sunkBytes.Load()
 	answer, err := json.MarshalIndent(c.seen, "", "  ")
 	c.mu.Unlock()
 	if err != nil {

@@ -88,8 +88,17 @@ func echo(c *net.TCPConn) (int64, int64, error) {
 }
 
 func sink(c *net.TCPConn) (int64, int64, error) {
-	n, err := io.Copy(io.Discard, c)
+	n, err := io.Copy(io.Discard, sunk{c})
 	return n, 0, err
+}
+
+// sunk counts what is read, so that others need not wait for the end to know.
+type sunk struct{ from io.Reader }
+
+func (s sunk) Read(b []byte) (int, error) {
+	n, err := s.from.Read(b)
+	sunkBytes.Add(int64(n))
+	return n, err
 }
 
 func source(c *net.TCPConn) (int64, int64, error) {
