@@ -118,10 +118,13 @@ impl Acceptor {
                 Some(carried) => carried,
                 None => return,
             },
-            Way::Channels(channels) => match self.on_channels(channels, socket, remote).await {
-                Some(carried) => carried,
-                None => return,
-            },
+            // In a box: it would make the future of every connection as large as its own.
+            Way::Channels(channels) => {
+                match Box::pin(self.on_channels(channels, socket, remote)).await {
+                    Some(carried) => carried,
+                    None => return,
+                }
+            }
         };
         match carried {
             Ok(summary) => self.output.trace(2, || {
