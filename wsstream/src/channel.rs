@@ -25,7 +25,8 @@ pub mod exec {
     pub const ERROR: u8 = 3;
     /// To the container: the size of the terminal as JSON, from `v3.channel.k8s.io` on.
     pub const RESIZE: u8 = 4;
-    /// Not a channel: in `v5.channel.k8s.io` the byte behind it names the channel that is over.
+    /// Not a channel: in `v5.channel.k8s.io` the byte behind it names the channel that is over. Here a second
+    /// signal for a channel, and any message on one behind it, is an error.
     pub const CLOSE: u8 = 255;
 }
 
@@ -124,6 +125,14 @@ enum Message {
 }
 
 /// Messages on channels. Payload is handed out as it comes.
+///
+/// | Subprotocol | |
+/// |---|---|
+/// | `channel.k8s.io`, `v2.channel.k8s.io` to `v4.channel.k8s.io` | [`Format::Binary`] |
+/// | `v5.channel.k8s.io` | [`Format::Binary`], [`Channels::with_close_signal`] |
+/// | `base64.channel.k8s.io`, `v4.base64.channel.k8s.io` | [`Format::Base64`] |
+///
+/// Which channels there are, and which way each goes, is the application's to check.
 #[derive(Debug)]
 pub struct Channels {
     conn: Connection,
@@ -152,7 +161,7 @@ impl Channels {
         })
     }
 
-    /// With the signal of `v5.channel.k8s.io` that a channel is over.
+    /// With the signal of `v5.channel.k8s.io` that a channel is over. Binary only.
     #[must_use]
     pub fn with_close_signal(mut self) -> Self {
         self.close_signal = true;
@@ -160,7 +169,7 @@ impl Channels {
     }
 
     /// What came next, from the front of `input`; `None` if more of it is needed. A message
-    /// without anything in it is passed over, as real servers do.
+    /// without anything in it, not even a channel, is passed over, as real servers do.
     ///
     /// # Errors
     /// The peer broke the protocol, in framing or in what a message must be, or closed inside a
@@ -305,11 +314,11 @@ impl Channels {
     /// Says that nothing more comes on a channel, once.
     ///
     /// # Errors
-    /// The subprotocol has no such signal or the channel no end ([`SendError::Channel`]), or see
-    /// [`SendError`].
+    /// The subprotocol has no such signal ([`SendError::NoCloseSignal`]), the channel has no end or has had it
+    /// ([`SendError::Channel`]), or see [`SendError`].
     pub fn close_channel(&mut self, channel: u8) -> Result<(), SendError> {
         if !self.close_signal || self.format != Format::Binary {
-            return Err(SendError::Channel(exec::CLOSE));
+            return Err(SendError::NoCloseSignal);
         }
         self.may_name(channel)?;
         let mut payload = Bytes::copy_from_slice(&[channel]);

@@ -7,11 +7,11 @@ use crate::mask::MaskKeys;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// (B17) Payload bytes of a message, all its frames together; `None`: any, which is for those
+    /// (B17) Payload bytes of a message that is received, all its frames together; `None`: any, which is for those
     /// who take it as it comes. Default 4 MiB, at most 1 GiB. Payload is handed out as it comes,
     /// so this is what a consumer that collects messages holds, not what this crate does.
     pub message: Option<u64>,
-    /// (B17) Frames of a message. Default 1,024, at most 1,048,576; `None`: any.
+    /// (B17) Frames of a message that is received. Default 1,024, at most 1,048,576; `None`: any.
     pub fragments: Option<u32>,
     /// (B19) Pings and pongs of the peer at once, and as many more every 10 s, evenly. Default 100, at most
     /// 100,000.
@@ -22,7 +22,8 @@ pub struct Limits {
     /// Pings of this side that wait to be written: [`crate::Connection::ping`] takes no more. Default 16, at
     /// most 1,024.
     pub pings: u32,
-    /// (B15) Bytes that wait to be written: [`crate::Connection::send`] takes no message beyond.
+    /// (B15) Once so many bytes wait to be written, [`crate::Connection::send`] takes no more. The message that
+    /// crosses it is taken whole, so as many and one message can wait.
     /// Default 4 MiB, at most 256 MiB.
     pub outgoing: u64,
 }

@@ -45,9 +45,9 @@ pub enum Event {
     Ping(Bytes),
     /// A pong, asked for or not.
     Pong(Bytes),
-    /// The peer's Close. If it is the first, the answer waits to be written: the same code. What
-    /// comes behind it is not looked at. If it stands inside a message, that one is cut, and
-    /// [`Connection::poll_event`] and [`Connection::end_of_input`] say so from now on.
+    /// The peer's Close. **Poll once more:** if it stands inside a message, that one is cut, which
+    /// [`Connection::poll_event`] and [`Connection::end_of_input`] say from now on. If it is the first, the
+    /// answer waits to be written: the same code. What comes behind it is not looked at.
     Closed(CloseFrame),
 }
 
@@ -169,7 +169,8 @@ impl Connection {
         })
     }
 
-    /// What the peer did next, from the front of `input`. `None`: more bytes are needed.
+    /// What the peer did next, from the front of `input`. `None`: more bytes are needed. `now` is not to go
+    /// back.
     ///
     /// # Errors
     /// The peer broke the protocol or a limit: the connection is over, a Close with the code

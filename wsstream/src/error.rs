@@ -134,7 +134,7 @@ impl fmt::Display for DecodeErrorKind {
             Self::UnknownChannel(n) => write!(f, "message on channel {n}, which no port has"),
             Self::ChannelOver(n) => write!(f, "message on channel {n}, which is over"),
             Self::CloseSignal => {
-                f.write_str("signal that a channel is over without one that was not")
+                f.write_str("CLOSE signal that names no channel, several, or one already closed")
             }
             Self::Base64 => f.write_str("channel message that is not base64"),
             Self::PortPrefix(n) => {
@@ -167,13 +167,12 @@ pub enum ConnectionError {
     Cut,
     /// No masking key for an answer.
     Entropy(NoEntropy),
-    /// The peer closed with a code that is not the end of a stream, or none, or before it named the ports
-    /// ([`crate::Tunnel`] and [`crate::PortChannels`] only).
+    /// A tunnel: the peer closed with anything but 1000. Port-forward: with any code, before it named the ports.
     Closed(CloseFrame),
 }
 
 impl ConnectionError {
-    /// The code that was sent, if one was.
+    /// The code of the Close that this error made; `None` also where the peer's own was only answered.
     #[must_use]
     pub fn close_code(&self) -> Option<CloseCode> {
         match self {
@@ -190,7 +189,10 @@ impl fmt::Display for ConnectionError {
             Self::Eof => f.write_str("the connection ended without a WebSocket Close"),
             Self::Cut => f.write_str("the connection was cut inside a WebSocket message"),
             Self::Entropy(error) => write!(f, "{error}"),
-            Self::Closed(frame) => write!(f, "the peer closed the WebSocket with {frame}"),
+            Self::Closed(frame) => write!(
+                f,
+                "the peer closed the WebSocket before its end, with {frame}"
+            ),
         }
     }
 }
@@ -227,8 +229,9 @@ pub enum SendError {
     Utf8,
     /// A channel that this protocol cannot name, or that was closed.
     Channel(u8),
-    /// A port that the request does not have: its place. Or an error text that this end has not to send, or
-    /// has sent.
+    /// The subprotocol has no signal that a channel is over.
+    NoCloseSignal,
+    /// The request has no port at this index. Or an error text that this end has not to send, or has sent.
     Port(usize),
     /// No masking key.
     Entropy(NoEntropy),
@@ -242,10 +245,13 @@ impl fmt::Display for SendError {
             Self::Full => f.write_str("too much waits to be written"),
             Self::LongControl => f.write_str("a ping has at most 125 bytes"),
             Self::Utf8 => f.write_str("the text is not UTF-8"),
-            Self::Channel(n) => write!(f, "there is no channel {n}"),
+            Self::Channel(n) => write!(f, "channel {n} cannot be named here, or was closed"),
+            Self::NoCloseSignal => {
+                f.write_str("the subprotocol has no signal for the end of a channel")
+            }
             Self::Port(n) => write!(
                 f,
-                "nothing can be sent there for port number {n} of the request"
+                "nothing can be sent so to the port at index {n} of the request"
             ),
             Self::Entropy(error) => write!(f, "{error}"),
         }

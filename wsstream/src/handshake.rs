@@ -185,7 +185,7 @@ impl Offer {
         Ok(Self { accept, protocols })
     }
 
-    /// The fields of the 101 that selects `protocol`. Without one the field is left out: an empty one,
+    /// The fields of the answer that selects `protocol`, behind `HTTP/1.1 101 Switching Protocols`. Without one the field is left out: an empty one,
     /// as real servers send, breaks clients (PROTOCOL.md 4.1). `None`: it was not offered.
     #[must_use]
     pub fn accepted(&self, protocol: Option<&str>) -> Option<Vec<(&'static str, String)>> {
@@ -291,7 +291,8 @@ impl fmt::Debug for Opening {
 pub enum OpeningError {
     /// The system has no random bytes.
     Entropy(NoEntropy),
-    /// A subprotocol that is no name: which of them. It would be another field, or two names.
+    /// A subprotocol that is no name (visible ASCII without a comma): its index. It would be another field, or
+    /// two names.
     Protocol(usize),
 }
 
@@ -299,7 +300,7 @@ impl fmt::Display for OpeningError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Entropy(error) => write!(f, "{error}"),
-            Self::Protocol(n) => write!(f, "subprotocol {n} is no name"),
+            Self::Protocol(n) => write!(f, "the subprotocol at index {n} is no name"),
         }
     }
 }
@@ -331,7 +332,8 @@ impl Opening {
         })
     }
 
-    /// The fields that make a GET the request. No extension is offered.
+    /// The fields that make a GET the request, but for `Host` and what names or proves the user. No extension
+    /// is offered.
     #[must_use]
     pub fn fields(&self) -> Vec<(&'static str, String)> {
         let mut fields = vec![

@@ -27,7 +27,8 @@ pub enum PortEvent {
     Data(usize, Bytes),
     /// Error text, or a part of it. To a client only.
     Error(usize, Bytes),
-    /// The peer's Close. The only end that there is, for all ports at once.
+    /// The peer's Close, with any code: only 1000 is an orderly end. The only one that there is, for all ports
+    /// at once.
     Closed(CloseFrame),
 }
 
@@ -216,7 +217,7 @@ impl PortChannels {
         }))
     }
 
-    /// Queues bytes for a port, in one message and one frame; `payload` is left empty. Real servers end a
+    /// Queues bytes for the port at index `port` of the request, also before it is ready, in one message and one frame; `payload` is left empty. Real servers end a
     /// connection with a frame of more than 32 MiB.
     ///
     /// # Errors

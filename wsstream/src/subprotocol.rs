@@ -6,7 +6,7 @@ pub const TUNNEL_PREFIX: &str = "SPDY/3.1+";
 /// What it ends with.
 pub const TUNNEL_SUFFIX: &str = ".k8s.io";
 
-/// A value of `Sec-WebSocket-Protocol`, by what Kubernetes does with it. `Debug` does not tell
+/// A value of `Sec-WebSocket-Protocol`, by what Kubernetes does with it for port-forward. `Debug` does not tell
 /// [`Subprotocol::Other`]: a browser may send its bearer token as one.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -18,7 +18,8 @@ pub enum Subprotocol {
     /// `SPDY/3.1+NAME.k8s.io`: SPDY bytes in binary messages; the field is what stands behind the
     /// plus sign, for example `portforward.k8s.io`.
     SpdyTunnel(String),
-    /// Anything else, older channel protocols included: refused for port-forward.
+    /// Anything else, the channel protocols of exec included (see [`crate::Channels`]): refused for
+    /// port-forward.
     Other(String),
 }
 

@@ -20,7 +20,7 @@ use std::time::Instant;
 pub enum Read {
     /// Bytes, never none.
     Bytes(Bytes),
-    /// Close 1000: the stream's orderly end.
+    /// Close 1000: the stream's orderly end. Behind it [`Tunnel::write`] is [`SendError::Closed`].
     End,
 }
 
@@ -92,7 +92,9 @@ impl Tunnel {
         self.conn.send_from(from, n)
     }
 
-    /// Ends the stream in order: Close 1000 behind what waits.
+    /// Ends the stream in order: Close 1000 behind what waits. There is no half-close: the peer, on reading it,
+    /// can write nothing more, and this end reads [`Read::End`] behind what the peer had queued, also if it had
+    /// more to say. Finish only when all that is expected has come.
     ///
     /// # Errors
     /// There is no masking key.

@@ -347,7 +347,7 @@ fn exec_channels_with_the_close_signal() {
     }
     // Without it 255 is a channel like others, and there is no signal.
     let mut plain = Channels::new(config(Role::Client), Format::Binary).unwrap();
-    assert_eq!(plain.close_channel(0), Err(SendError::Channel(255)));
+    assert_eq!(plain.close_channel(0), Err(SendError::NoCloseSignal));
     assert_eq!(plain.send(255, &mut Bytes::new()), Ok(()));
     let mut base64 = Channels::new(config(Role::Client), Format::Base64).unwrap();
     assert_eq!(

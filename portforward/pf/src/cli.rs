@@ -92,12 +92,14 @@ pub(crate) struct Cli {
     #[arg(long)]
     allow_partial: bool,
 
-    /// How to speak to the API server; auto is spdy if KUBECTL_PORT_FORWARD_WEBSOCKETS is false
+    /// How to speak to the API server; auto is spdy if KUBECTL_PORT_FORWARD_WEBSOCKETS is "false" (in any
+    /// case; nothing else counts)
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Protocol::Auto)]
     protocol: Protocol,
 
     /// When connections get sessions of their own, so that one whose end reads nothing does not hold up
-    /// others. With --record there is one session; with --protocol channel none
+    /// others. With --record there is one session; with --protocol channel none, and neither this nor
+    /// --max-sessions has a meaning
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Isolate::Auto)]
     isolate: Isolate,
 
@@ -110,7 +112,7 @@ pub(crate) struct Cli {
     )]
     max_sessions: u16,
 
-    /// End when the connection is lost, as kubectl does (today pf always does)
+    /// End when the connection is lost, as kubectl does. Accepted, and without effect as yet: pf always does
     #[arg(long)]
     no_reconnect: bool,
 
@@ -224,9 +226,15 @@ pub(crate) enum Order {
     Serve(Serve),
 }
 
-/// `pf serve`: nothing that leads to a cluster applies, so it is a command line of its own.
+/// Run a small cluster inside this program for kubectl, client libraries and tests, until Ctrl-C
+// Nothing that leads to a cluster applies, so it is a command line of its own.
 #[derive(Debug, Parser)]
-#[command(name = "pf serve", version, max_term_width = 100)]
+#[command(
+    name = "pf serve",
+    bin_name = "pf serve",
+    version,
+    max_term_width = 100
+)]
 struct ServeLine {
     #[command(flatten)]
     serve: Serve,
