@@ -190,12 +190,13 @@ fn is_host(value: &[u8]) -> bool {
         })
 }
 
-/// Digits only: no sign, no list, no overflow.
+/// Digits only: no sign, no list, and below 2^63, as Go has it: what one reader takes and another refuses is
+/// where a connection can be cut in two ways.
 fn parse_length(value: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(value).ok()?;
-    (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()))
-        .then(|| text.parse().ok())
-        .flatten()
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let length: u64 = text.parse().ok().filter(|_| digits)?;
+    i64::try_from(length).is_ok().then_some(length)
 }
 
 fn collect(headers: &[httparse::Header<'_>], head: &Bytes) -> Fields {

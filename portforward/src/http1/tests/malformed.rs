@@ -181,6 +181,11 @@ pub(crate) const REQUESTS: &[(&str, K, usize)] = &[
         26,
     ),
     (
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9223372036854775808\r\n\r\n",
+        K::LengthValue,
+        26,
+    ),
+    (
         "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n",
         K::LengthValue,
         26,
