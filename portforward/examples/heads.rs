@@ -50,7 +50,7 @@ fn shown(fields: &Fields) -> String {
             continue;
         }
         let mut one = format!(" {name}=");
-        for byte in field.value().iter() {
+        for byte in field.value() {
             // Writing to a String does not fail.
             let _ok = write!(one, "{byte:02x}");
         }
