@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail, ensure};
 use conformance::transcript::{Outcome, hex, reenact_client_go};
 use portforward::{
     transcript::Transcript,
-    upgrade::{self, UpgradeRequest},
+    upgrade::{self, TUNNEL, UpgradeRequest},
 };
 use serde_json::Value;
 use tokio::{
@@ -21,7 +21,6 @@ use tokio::{
 };
 
 const PATH: &str = "/api/v1/namespaces/ns1/pods/pod1/portforward";
-const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
 
 /// What went one way at once; empty at the end.
 struct Said {

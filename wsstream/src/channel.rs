@@ -6,10 +6,12 @@ use crate::Hidden;
 use crate::base64;
 use crate::close::CloseFrame;
 use crate::config::Config;
-use crate::conn::{Connection, Event, Kind};
+use crate::conn::Connection;
 use crate::error::{ConfigError, ConnectionError, DecodeErrorKind, SendError};
+use crate::event::{Event, Kind};
 use crate::outgoing::Outgoing;
 use bytes::{Bytes, BytesMut};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Instant;
 
@@ -89,31 +91,6 @@ impl fmt::Debug for ChannelEvent {
     }
 }
 
-/// A set of channels.
-#[derive(Clone, Copy, Debug, Default)]
-struct Set([u128; 2]);
-
-impl Set {
-    const fn bit(channel: u8) -> (usize, u128) {
-        ((channel >> 7) as usize, 1 << (channel & 127))
-    }
-
-    fn has(self, channel: u8) -> bool {
-        let (word, bit) = Self::bit(channel);
-        self.0.get(word).is_some_and(|word| word & bit != 0)
-    }
-
-    /// Whether it was not in it.
-    fn insert(&mut self, channel: u8) -> bool {
-        let new = !self.has(channel);
-        let (word, bit) = Self::bit(channel);
-        if let Some(word) = self.0.get_mut(word) {
-            *word |= bit;
-        }
-        new
-    }
-}
-
 /// The message being received.
 #[derive(Clone, Copy, Debug)]
 enum Message {
@@ -140,9 +117,9 @@ pub struct Channels {
     close_signal: bool,
     message: Message,
     /// Channels that the peer has said are over,
-    over: Set,
+    over: BTreeSet<u8>,
     /// and those that this side has.
-    closed: Set,
+    closed: BTreeSet<u8>,
 }
 
 impl Channels {
@@ -156,8 +133,8 @@ impl Channels {
             format,
             close_signal: false,
             message: Message::Nothing,
-            over: Set::default(),
-            closed: Set::default(),
+            over: BTreeSet::new(),
+            closed: BTreeSet::new(),
         })
     }
 
@@ -273,7 +250,7 @@ impl Channels {
             Format::Binary => first,
             Format::Base64 => first.checked_sub(b'0').ok_or(DecodeErrorKind::Channel)?,
         };
-        if self.over.has(channel) {
+        if self.over.contains(&channel) {
             return Err(DecodeErrorKind::ChannelOver(channel));
         }
         Ok(Message::On(channel, base64::Decode::default()))
@@ -301,7 +278,7 @@ impl Channels {
     fn may_name(&self, channel: u8) -> Result<(), SendError> {
         let fine = match self.format {
             Format::Binary if self.close_signal && channel == exec::CLOSE => false,
-            Format::Binary => !self.closed.has(channel),
+            Format::Binary => !self.closed.contains(&channel),
             Format::Base64 => channel <= LAST_CHARACTER,
         };
         if fine {

@@ -1,77 +1,16 @@
 //! The connection: messages out of frames, answers to pings, the closing handshake.
 
-use crate::Hidden;
 use crate::close::{CloseCode, CloseFrame};
 use crate::config::{Config, Limits};
 use crate::decode::{Data, Decoder, Frame};
 use crate::error::{ConfigError, ConnectionError, DecodeErrorKind, SendError};
+use crate::event::{Event, Kind};
 use crate::frame::{Head, MAX_CONTROL, Opcode, Role};
 use crate::mask::{self, MaskKeys, NoEntropy};
 use crate::outgoing::Outgoing;
 use crate::utf8::Utf8;
 use bytes::{Buf, Bytes, BytesMut};
-use std::fmt;
 use std::time::{Duration, Instant};
-
-/// What a message is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(
-    clippy::exhaustive_enums,
-    reason = "RFC 6455 has two types of messages"
-)]
-pub enum Kind {
-    /// UTF-8.
-    Text,
-    /// Any bytes.
-    Binary,
-}
-
-/// What the peer did. `Debug` tells lengths, never bytes.
-#[derive(Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Event {
-    /// Part of a message. Text is checked as it comes; a part may end inside a character.
-    Message {
-        /// The message's type.
-        kind: Kind,
-        /// First part of its message.
-        begins: bool,
-        /// Never empty, unless the part begins or ends the message.
-        payload: Bytes,
-        /// Last part of its message.
-        ends: bool,
-    },
-    /// A ping; its pong waits to be written.
-    Ping(Bytes),
-    /// A pong, asked for or not.
-    Pong(Bytes),
-    /// The peer's Close. **Poll once more:** if it stands inside a message, that one is cut, which
-    /// [`Connection::poll_event`] and [`Connection::end_of_input`] say from now on. If it is the first, the
-    /// answer waits to be written: the same code. What comes behind it is not looked at.
-    Closed(CloseFrame),
-}
-
-impl fmt::Debug for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Message {
-                kind,
-                begins,
-                payload,
-                ends,
-            } => f
-                .debug_struct("Message")
-                .field("kind", kind)
-                .field("begins", begins)
-                .field("payload", &Hidden(payload.len()))
-                .field("ends", ends)
-                .finish(),
-            Self::Ping(payload) => f.debug_tuple("Ping").field(&Hidden(payload.len())).finish(),
-            Self::Pong(payload) => f.debug_tuple("Pong").field(&Hidden(payload.len())).finish(),
-            Self::Closed(frame) => f.debug_tuple("Closed").field(frame).finish(),
-        }
-    }
-}
 
 /// The message being received.
 #[derive(Debug)]

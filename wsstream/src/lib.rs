@@ -143,6 +143,7 @@ mod config;
 mod conn;
 mod decode;
 mod error;
+mod event;
 mod frame;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -173,9 +174,10 @@ impl std::fmt::Debug for Hidden {
 pub use channel::{ChannelEvent, Channels, Format, exec};
 pub use close::{CloseCode, CloseFrame, MAX_REASON};
 pub use config::{Config, Limits};
-pub use conn::{Connection, Event, Kind};
+pub use conn::Connection;
 pub use decode::{Data, Decoder, Frame};
 pub use error::{ConfigError, ConnectionError, DecodeError, DecodeErrorKind, SendError};
+pub use event::{Event, Kind};
 pub use frame::{Head, MAX_CONTROL, MAX_HEAD, Opcode, Role};
 pub use handshake::{
     AnswerError, Field, Offer, Opening, OpeningError, Refusal, Rules, accept_key, same_origin,

@@ -144,9 +144,9 @@ impl PortChannels {
     /// What came next, from the front of `input`; `None` if more of it is needed.
     ///
     /// # Errors
-    /// The peer broke the protocol, or closed inside a message. A client wants both channels of a port to begin with its
-    /// number, in a message of its own and before any Close, and no channel beyond; a server passes over channels that
-    /// it does not have and what comes on error channels, as real ones do.
+    /// The peer broke the protocol, or closed inside a message. A client wants both channels of a port
+    /// to begin with its number, in a message of its own and before any Close, and no channel beyond; a
+    /// server passes over channels that it does not have and what comes on error channels, as real ones do.
     pub fn poll_event(
         &mut self,
         now: Instant,
@@ -217,8 +217,8 @@ impl PortChannels {
         }))
     }
 
-    /// Queues bytes for the port at index `port` of the request, also before it is ready, in one message and one frame; `payload` is left empty. Real servers end a
-    /// connection with a frame of more than 32 MiB.
+    /// Queues bytes for the port at index `port` of the request, also before it is ready, in one message and
+    /// one frame; `payload` is left empty. Real servers end a connection with a frame of more than 32 MiB.
     ///
     /// # Errors
     /// See [`SendError`]; `payload` is untouched.

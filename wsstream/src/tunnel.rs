@@ -4,8 +4,9 @@
 use crate::Hidden;
 use crate::close::{CloseCode, CloseFrame};
 use crate::config::Config;
-use crate::conn::{Connection, Event, Kind};
+use crate::conn::Connection;
 use crate::error::{ConfigError, ConnectionError, DecodeErrorKind, SendError};
+use crate::event::{Event, Kind};
 use crate::outgoing::Outgoing;
 use bytes::{Buf, Bytes, BytesMut};
 use std::fmt;

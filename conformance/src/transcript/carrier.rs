@@ -5,7 +5,7 @@ use std::{pin::Pin, time::Instant};
 use bytes::BytesMut;
 use portforward::{
     transcript::Direction,
-    upgrade::{self, UpgradeError, UpgradeRequest, Upgraded},
+    upgrade::{self, TUNNEL, UpgradeError, UpgradeRequest, Upgraded},
     websocket::WsByteStream,
 };
 use spdy::Frame;
@@ -13,9 +13,6 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use wsstream::{Config, Read, Role, Tunnel};
 
 use super::Frames;
-
-/// The subprotocol of the tunnel.
-const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
 
 /// What frames travel in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
