@@ -122,16 +122,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WsByteStream<T> {
                 .poll_read(Instant::now().into_std(), &mut self.input);
             // A pong or the answer to Close; a socket that is full takes it later, and a failure is for who
             // writes to learn.
-            // Who waits for room to write stays who is woken for it.
-            let writer = self.writer.clone();
-            let mut to_write = Context::from_waker(writer.as_ref().unwrap_or_else(|| cx.waker()));
-            if (self.unflushed || !self.tunnel.outgoing().is_empty())
-                && let Poll::Ready(Ok(())) = self.poll_out(&mut to_write)
-                && self.unflushed
-                && Pin::new(&mut self.io).poll_flush(&mut to_write).is_ready()
-            {
-                self.unflushed = false;
-                self.wake_writer();
+            if self.unflushed || !self.tunnel.outgoing().is_empty() {
+                // Who waits for room to write stays who is woken for it.
+                let writer = self.writer.clone();
+                let mut cx = Context::from_waker(writer.as_ref().unwrap_or_else(|| cx.waker()));
+                if let Poll::Ready(Ok(())) = self.poll_out(&mut cx)
+                    && self.unflushed
+                    && Pin::new(&mut self.io).poll_flush(&mut cx).is_ready()
+                {
+                    self.unflushed = false;
+                    self.wake_writer();
+                }
             }
             match event {
                 Ok(Some(Read::Bytes(bytes))) => {
