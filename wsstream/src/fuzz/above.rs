@@ -28,6 +28,66 @@ enum Layer {
     Ports,
 }
 
+/// One of them.
+enum Above {
+    Tunnel(Tunnel),
+    Channels(Channels),
+    Ports(PortChannels),
+}
+
+/// What came, and on which channel; past 255 what is no channel's. `None`: the peer's Close.
+type Part = Option<(u16, Bytes)>;
+
+impl Above {
+    fn new(layer: Layer, role: Role) -> Self {
+        let channels = |format| Channels::new(config(role), format).ok();
+        let made = match layer {
+            Layer::Tunnel => Tunnel::new(config(role)).ok().map(Self::Tunnel),
+            Layer::Binary => channels(Format::Binary)
+                .map(Channels::with_close_signal)
+                .map(Self::Channels),
+            Layer::Base64 => channels(Format::Base64).map(Self::Channels),
+            Layer::Ports => PortChannels::new(config(role), Format::Binary, &[80, 443])
+                .ok()
+                .map(Self::Ports),
+        };
+        let Some(made) = made else {
+            unreachable!("limits within their ranges");
+        };
+        made
+    }
+
+    fn poll(
+        &mut self,
+        now: Instant,
+        input: &mut BytesMut,
+    ) -> Result<Option<Part>, ConnectionError> {
+        let number = |port: usize| port.to_le_bytes()[0];
+        Ok(match self {
+            Self::Tunnel(tunnel) => tunnel.poll_read(now, input)?.map(|read| match read {
+                Read::Bytes(bytes) => Some((0, bytes)),
+                Read::End => None,
+            }),
+            Self::Channels(channels) => channels.poll_event(now, input)?.map(|event| match event {
+                ChannelEvent::Data {
+                    channel, payload, ..
+                } => Some((channel.into(), payload)),
+                ChannelEvent::ChannelClosed(channel) => Some((256, vec![channel].into())),
+                ChannelEvent::Pong(payload) => Some((257, payload)),
+                ChannelEvent::Closed(_) => None,
+            }),
+            Self::Ports(ports) => ports.poll_event(now, input)?.map(|event| match event {
+                PortEvent::Ready(port) => Some((256, vec![number(port)].into())),
+                PortEvent::Data(port, bytes) => Some((number(port).into(), bytes)),
+                PortEvent::Error(port, bytes) => {
+                    Some((u16::from(number(port)).saturating_add(2), bytes))
+                }
+                PortEvent::Closed(_) => None,
+            }),
+        })
+    }
+}
+
 /// How a subprotocol ended.
 #[derive(Debug, PartialEq, Eq)]
 enum Ended {
@@ -48,60 +108,11 @@ fn read<'a>(
     let mut ended = None;
     let now = Instant::now();
     let mut input = BytesMut::new();
-    let channels = |format| Channels::new(config(role), format);
-    let made = (
-        Tunnel::new(config(role)),
-        channels(Format::Binary).map(Channels::with_close_signal),
-        channels(Format::Base64),
-        PortChannels::new(config(role), Format::Binary, &[80, 443]),
-    );
-    let (Ok(mut tunnel), Ok(mut binary), Ok(mut base64), Ok(mut ports)) = made else {
-        unreachable!("limits within their ranges");
-    };
+    let mut above = Above::new(layer, role);
     for piece in pieces {
         input.extend_from_slice(piece);
         while ended.is_none() {
-            let part = match layer {
-                Layer::Tunnel => tunnel.poll_read(now, &mut input).map(|read| {
-                    read.map(|read| match read {
-                        Read::Bytes(bytes) => Some((0, bytes)),
-                        Read::End => None,
-                    })
-                }),
-                Layer::Binary | Layer::Base64 => {
-                    let channels = match layer {
-                        Layer::Base64 => &mut base64,
-                        _ => &mut binary,
-                    };
-                    channels.poll_event(now, &mut input).map(|event| {
-                        event.map(|event| match event {
-                            ChannelEvent::Data {
-                                channel, payload, ..
-                            } => Some((u16::from(channel), payload)),
-                            ChannelEvent::ChannelClosed(channel) => {
-                                Some((256, Bytes::copy_from_slice(&[channel])))
-                            }
-                            ChannelEvent::Pong(payload) => Some((257, payload)),
-                            ChannelEvent::Closed(_) => None,
-                        })
-                    })
-                }
-                Layer::Ports => ports.poll_event(now, &mut input).map(|event| {
-                    event.map(|event| match event {
-                        PortEvent::Ready(port) => {
-                            Some((256, Bytes::from(vec![port.to_le_bytes()[0]])))
-                        }
-                        PortEvent::Data(port, bytes) => {
-                            Some((u16::from(port.to_le_bytes()[0]), bytes))
-                        }
-                        PortEvent::Error(port, bytes) => {
-                            Some((u16::from(port.to_le_bytes()[0]).saturating_add(2), bytes))
-                        }
-                        PortEvent::Closed(_) => None,
-                    })
-                }),
-            };
-            match part {
+            match above.poll(now, &mut input) {
                 Ok(None) => break,
                 Ok(Some(Some((channel, bytes)))) => came.entry(channel).or_default().extend(bytes),
                 Ok(Some(None)) => ended = Some(Ended::Closed),
