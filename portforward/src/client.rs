@@ -11,7 +11,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -100,7 +100,33 @@ pub fn carry<S: Socket>(
 ) -> impl Future<Output = Result<Summary, ForwardError>> + Send {
     // Not in the future: one that is dropped before it is polled is no clean end either.
     local.set_abrupt(true);
-    async move { Forwarded::new(local, data, error).run().await }
+    async move {
+        Forwarded::new(local, data, error, HalfClosed::default())
+            .run()
+            .await
+    }
+}
+
+/// Counts a connection whose local side has sent its last byte, among others, while it waits for the pod's.
+#[derive(Debug, Default)]
+struct HalfClosed {
+    all: Arc<AtomicUsize>,
+    counted: bool,
+}
+
+impl HalfClosed {
+    fn count(&mut self) {
+        self.counted = true;
+        self.all.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for HalfClosed {
+    fn drop(&mut self) {
+        if self.counted {
+            self.all.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Opens pairs on a session and carries local connections over them. Clones share the session.
@@ -108,6 +134,7 @@ pub fn carry<S: Socket>(
 pub struct Forwarder {
     session: Session,
     next_request: Arc<AtomicU64>,
+    half_closed: Arc<AtomicUsize>,
 }
 
 impl Forwarder {
@@ -117,6 +144,7 @@ impl Forwarder {
         Self {
             session,
             next_request: Arc::default(),
+            half_closed: Arc::default(),
         }
     }
 
@@ -124,6 +152,13 @@ impl Forwarder {
     #[must_use]
     pub fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// Connections under way whose local side has sent its last byte. A real runtime ends them within a
+    /// second (PROTOCOL.md 7.3).
+    #[must_use]
+    pub fn half_closed(&self) -> usize {
+        self.half_closed.load(Ordering::Relaxed)
     }
 
     /// Carries one accepted local connection to `port` of the pod, to its end. One connection's
@@ -145,7 +180,13 @@ impl Forwarder {
         async move {
             let request = forwarder.next_request.fetch_add(1, Ordering::Relaxed);
             match forwarder.open(port, request) {
-                Ok((data, error)) => Forwarded::new(local, data, error).run().await,
+                Ok((data, error)) => {
+                    let half_closed = HalfClosed {
+                        all: forwarder.half_closed,
+                        counted: false,
+                    };
+                    Forwarded::new(local, data, error, half_closed).run().await
+                }
                 Err(reason) => {
                     local.abort().await;
                     Err(ForwardError::SessionLost(reason))
@@ -175,6 +216,7 @@ struct Forwarded<S> {
     error: ErrorStream,
     replied: bool,
     up_over: bool,
+    half_closed: HalfClosed,
     /// All that came on the data stream was delivered.
     down_over: bool,
     /// ... and it ended in FIN.
@@ -200,13 +242,14 @@ enum Step {
 
 impl<S: Socket> Forwarded<S> {
     /// In a box: futures that hand it on would each hold it once more.
-    fn new(local: S, data: Stream, error: Stream) -> Box<Self> {
+    fn new(local: S, data: Stream, error: Stream, half_closed: HalfClosed) -> Box<Self> {
         let start = Instant::now();
         Box::new(Self {
             relay: Relay::new(local, data),
             error: ErrorStream::new(error),
             replied: false,
             up_over: false,
+            half_closed,
             down_over: false,
             fin: false,
             fin_passed: false,
@@ -277,6 +320,7 @@ impl<S: Socket> Forwarded<S> {
             }
             Step::Up(UpEnd::Eof) => {
                 self.up_over = true;
+                self.half_closed.count();
                 self.after_both()
             }
             Step::Up(UpEnd::Socket(e)) | Step::Down(DownEnd::Socket(e)) => {

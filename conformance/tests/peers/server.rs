@@ -87,11 +87,15 @@ fn two_hundred_connections_at_once() -> anyhow::Result<()> {
     })
 }
 
+/// Those that only wait for the runtime's last word ask for no session more than the spare.
 #[test]
 fn three_hundred_connections_in_a_row() -> anyhow::Result<()> {
     on_server(|server| {
-        let (_pf, at) = pf(&server, "pod/peer :7000").forward(1)?;
-        many::sequential(at[0], 300)
+        let (pf, at) = pf(&server, "-v1 pod/peer :7000").forward(1)?;
+        many::sequential(at[0], 300)?;
+        let said = pf.stderr();
+        ensure!(!said.contains("sessions: 3"), "{said}");
+        Ok(())
     })
 }
 

@@ -5,10 +5,13 @@
 
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Lines that may wait for a reader. Beyond it lines are dropped.
 const QUEUE: usize = 1 << 12;
+/// Lines that follow each other faster than this are written together: one by one they cost a change of
+/// threads each.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Handle to both outputs; clones share them.
 #[derive(Clone)]
@@ -32,7 +35,7 @@ impl Output {
         })
     }
 
-    /// A line on stdout, written at once.
+    /// A line on stdout, written at once, or after [`PAUSE`] behind others.
     pub(crate) fn line(&self, line: String) {
         send(&self.out, line);
     }
@@ -76,14 +79,28 @@ fn writer(name: &str, to: impl Write + Send + 'static) -> io::Result<SyncSender<
 }
 
 fn write_all(jobs: &Receiver<Job>, mut to: impl Write) {
-    while let Ok(job) = jobs.recv() {
-        match job {
-            Job::Line(mut line) => {
-                line.push('\n');
-                // A closed output is no reason to stop forwarding.
-                drop(to.write_all(line.as_bytes()).and_then(|()| to.flush()));
+    let mut written = Instant::now();
+    while let Ok(first) = jobs.recv() {
+        let mut lines = String::new();
+        let mut synced = None;
+        for job in std::iter::once(first).chain(jobs.try_iter().take(QUEUE)) {
+            match job {
+                Job::Line(line) => {
+                    lines.push_str(&line);
+                    lines.push('\n');
+                }
+                Job::Sync(done) => {
+                    synced = Some(done);
+                    break;
+                }
             }
-            Job::Sync(done) => drop(done.send(())),
+        }
+        // A closed output is no reason to stop forwarding.
+        drop(to.write_all(lines.as_bytes()).and_then(|()| to.flush()));
+        if let Some(done) = synced {
+            done.send(()).ok();
+        } else if std::mem::replace(&mut written, Instant::now()).elapsed() < PAUSE {
+            std::thread::sleep(PAUSE);
         }
     }
 }

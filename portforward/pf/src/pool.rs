@@ -62,6 +62,22 @@ impl Member {
         self.connections >= FULL
     }
 
+    /// Connections that others would have to share it with. Those that only wait for their end do not count:
+    /// else many short ones, one after the other, would have as many sessions as may be.
+    fn shared(&self) -> usize {
+        self.connections
+            .saturating_sub(self.forwarder.half_closed())
+    }
+
+    /// For a connection alone.
+    fn is_free(&mut self, policy: Isolate, now: Instant) -> bool {
+        let others = match policy {
+            Isolate::Always => self.connections,
+            Isolate::Auto | Isolate::Never => self.shared(),
+        };
+        others == 0 && self.is_clear(now)
+    }
+
     fn measure(&mut self, now: Instant, load: Load) {
         let (at, moved) = self.sample;
         let passed = now.saturating_duration_since(at);
@@ -277,9 +293,10 @@ impl Pool {
 
     fn choose(&self) -> Option<Place> {
         let now = Instant::now();
+        let policy = self.inner.policy;
         let mut state = self.lock();
         let dial = self.may_dial(&state, now);
-        let choice = match self.inner.policy {
+        let choice = match policy {
             Isolate::Never => least(&mut state.members, now).map_or(Choice::Wait, Choice::Take),
             Isolate::Auto => match least(&mut state.members, now) {
                 Some(at) if !dial && state.dialling == 0 && !full(&state, at) => Choice::Take(at),
@@ -290,8 +307,8 @@ impl Pool {
                 None => Choice::Wait,
             },
             Isolate::Always => {
-                let free = |m: &mut Member| m.connections == 0 && m.is_clear(now);
-                let free = state.members.iter_mut().position(free);
+                let members = &mut state.members;
+                let free = members.iter_mut().position(|m| m.is_free(policy, now));
                 free.map_or(Choice::Wait, Choice::Take)
             }
         };
@@ -307,14 +324,17 @@ impl Pool {
             Choice::Wait => None,
         };
         // One spare at least, unless streams cannot hold each other up.
-        let free = |m: &Member| m.connections == 0;
-        let spare = state.members.iter().filter(|m| free(m)).count();
+        let members = state.members.iter_mut();
+        let spare = members
+            .map(|m| m.is_free(policy, now))
+            .filter(|free| *free)
+            .count();
         // Then one session does for as many as it takes.
         let windows = state
             .members
             .iter()
             .any(|m| m.session().has_windows() && !m.is_full());
-        let wanted = match self.inner.policy {
+        let wanted = match policy {
             Isolate::Never => false,
             Isolate::Auto => !windows && spare == 0 && state.dialling == 0,
             Isolate::Always => {
@@ -405,7 +425,7 @@ fn full(state: &State, at: usize) -> bool {
 /// The session with the least to wait for: clear ones first, then those with fewest connections.
 fn least(members: &mut [Member], now: Instant) -> Option<usize> {
     let members = members.iter_mut().enumerate();
-    let ordered = members.map(|(at, m)| ((m.is_full(), !m.is_clear(now), m.connections), at));
+    let ordered = members.map(|(at, m)| ((m.is_full(), !m.is_clear(now), m.shared()), at));
     ordered.min().map(|(_, at)| at)
 }
 

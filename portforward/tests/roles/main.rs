@@ -155,10 +155,13 @@ async fn an_answer_long_after_the_half_close_is_kept() {
     let (mut app, forwarded) = cluster.connect(port).await;
     app.write_all(b"question").await.unwrap();
     app.shutdown().await.unwrap();
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(cluster.forwarder.half_closed(), 1);
     let mut got = String::new();
     app.read_to_string(&mut got).await.unwrap();
     assert_eq!(got, "late answer to question");
     forwarded.await.unwrap().unwrap();
+    assert_eq!(cluster.forwarder.half_closed(), 0);
 }
 
 #[tokio::test]
