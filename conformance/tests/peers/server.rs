@@ -1,15 +1,21 @@
 //! `pf` against the real streaming server, proxy and all; `-demo` gives its pod the demo services.
 
-use std::{io::Read as _, time::Duration};
+use std::{
+    io::Read as _,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, ensure};
 use conformance::{
-    cases::{bulk, connect, ending, exchange, expect_reset, many},
+    cases::{bulk, connect, ending, exchange, expect_reset, many, stuck},
     peers::Peer,
     program::Pf,
 };
 
 use crate::{SOON, Server, at_once, find};
+
+/// What a connection may wait for one that is reset because of it.
+const RECOVERED: Duration = Duration::from_secs(5);
 
 fn on_server(test: impl FnOnce(Server) -> anyhow::Result<()>) -> anyhow::Result<()> {
     match find(Peer::Server)? {
@@ -96,6 +102,25 @@ fn three_hundred_connections_in_a_row() -> anyhow::Result<()> {
         let said = pf.stderr();
         ensure!(!said.contains("sessions: 3"), "{said}");
         Ok(())
+    })
+}
+
+/// Where all share one session, and the server has no flow control: what is not read stops the others until it
+/// is reset, and no longer.
+#[test]
+fn one_session_recovers_from_an_unread_download() -> anyhow::Result<()> {
+    on_server(|server| {
+        let (pf, at) = pf(&server, "--max-sessions 1 pod/peer :7002 :7000").forward(2)?;
+        let mut other = connect(at[1])?;
+        exchange::echo_on(&mut other, 1, 100).context("before")?;
+        let _download = stuck::unread_download(at[0])?;
+        let asked = Instant::now();
+        exchange::echo_on(&mut other, 2, 100).context("the connection opened before")?;
+        let waited = asked.elapsed();
+        let slowest = stuck::new_connections(at[1], 20)?;
+        println!("MEASURED beside an unread download: {waited:?} at first, {slowest:?} then");
+        ensure!(waited.max(slowest) < RECOVERED, "{waited:?}, {slowest:?}");
+        pf.stderr_says("not read for too long", SOON)
     })
 }
 
