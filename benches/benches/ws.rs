@@ -5,16 +5,22 @@
 //! The peers' interfaces differ, so ours is there twice. Read: in parts, as they come, and as whole
 //! messages, which is what the peers return. Written: from a `Bytes` that the application keeps a
 //! handle of, as tungstenite takes it, and from a borrowed slice, as fastwebsockets does.
+//!
+//! `PF_TURNS=N` takes all cases in turn instead, N times, and prints a table of ratios: on a shared machine
+//! what is compared has to be close in time.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
     reason = "a benchmark"
 )]
 
+use benches::stats::percentile;
 use bytes::{Buf as _, Bytes, BytesMut};
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput};
 use fastwebsockets::{Frame, OpCode, Payload, WebSocket};
 use std::hint::black_box;
 use std::io::{self, Read, Write};
@@ -27,6 +33,8 @@ use wsstream::{Config, Connection, Event, Kind, Role, mask};
 /// Bytes of payload per iteration.
 const TOTAL: usize = 4 << 20;
 const READ: usize = 64 << 10;
+/// About what a socket's buffer is. It stays in a cache, which memory that others drive out of it does not.
+const SINK: usize = 256 << 10;
 const SIZES: [usize; 3] = [1 << 10, 16 << 10, 1 << 20];
 
 /// A socket made of memory: what is written is copied into one buffer, over and over.
@@ -39,7 +47,7 @@ impl<'a> Memory<'a> {
     fn new(input: &'a [u8]) -> Self {
         Self {
             input,
-            sink: Vec::with_capacity(2 * TOTAL),
+            sink: Vec::with_capacity(SINK),
         }
     }
 
@@ -136,16 +144,13 @@ fn config(role: Role) -> Config {
 }
 
 fn write_out(conn: &mut Connection, memory: &mut Memory<'_>) {
-    while conn.outgoing().has_remaining() {
-        let outgoing = &*conn.outgoing();
-        let mut slices = [io::IoSlice::new(&[]); 8];
-        let filled = outgoing.chunks_vectored(&mut slices);
-        let mut n = 0;
-        for slice in &slices[..filled] {
-            memory.store(slice);
-            n += slice.len();
-        }
-        conn.outgoing().advance(n);
+    let outgoing = conn.outgoing();
+    // One by one: memory gains nothing from a vectored write.
+    while outgoing.has_remaining() {
+        let chunk = outgoing.chunk();
+        let n = chunk.len();
+        memory.store(chunk);
+        outgoing.advance(n);
     }
 }
 
@@ -193,147 +198,253 @@ fn wire(role: Role, size: usize) -> Vec<u8> {
     conn.outgoing().copy_to_bytes(n).to_vec()
 }
 
-fn masking(c: &mut Criterion) {
-    let mut group = c.benchmark_group("mask 64 KiB");
-    group.throughput(Throughput::Bytes(READ as u64));
-    let from = vec![0x5A; READ];
-    let mut to = vec![0; READ];
-    group.bench_function("memcpy", |b| {
-        b.iter(|| black_box(&mut to[..]).copy_from_slice(black_box(&from)));
-    });
-    group.bench_function("copy and mask", |b| {
-        b.iter(|| mask::copy([1, 2, 3, 4], 0, black_box(&from), black_box(&mut to)));
-    });
-    group.bench_function("mask in place", |b| {
-        b.iter(|| mask::apply([1, 2, 3, 4], 0, black_box(&mut to)));
-    });
-    group.finish();
+/// What is measured: `run` once is `TOTAL` bytes of payload.
+struct Case {
+    name: &'static str,
+    run: Box<dyn FnMut()>,
 }
 
-fn decoding(c: &mut Criterion) {
-    let mut group = c.benchmark_group("decode as a server");
-    group.throughput(Throughput::Bytes(TOTAL as u64));
-    for size in SIZES {
-        let bytes = wire(Role::Client, size);
-        for (name, whole) in [("wsstream", false), ("wsstream, whole", true)] {
-            group.bench_with_input(BenchmarkId::new(name, size), &bytes, |b, bytes| {
-                b.iter(|| read_all(bytes, whole));
-            });
-        }
-        group.bench_with_input(
-            BenchmarkId::new("fastwebsockets", size),
-            &bytes,
-            |b, bytes| {
-                b.iter(|| {
-                    let mut socket = WebSocket::after_handshake(
-                        Memory::new(bytes),
-                        fastwebsockets::Role::Server,
-                    );
-                    let mut got = 0;
-                    while got < TOTAL {
-                        got += black_box(now(socket.read_frame()).unwrap().unwrap().payload).len();
-                    }
-                });
-            },
-        );
-        group.bench_with_input(BenchmarkId::new("tungstenite", size), &bytes, |b, bytes| {
-            b.iter(|| {
-                let mut socket = tungstenite::WebSocket::from_raw_socket(
-                    Memory::new(bytes),
-                    tungstenite::protocol::Role::Server,
-                    None,
-                );
-                let mut got = 0;
-                while got < TOTAL {
-                    got += black_box(socket.read().unwrap().into_data()).len();
-                }
-            });
-        });
+impl Case {
+    fn new(name: &'static str, run: impl FnMut() + 'static) -> Self {
+        let run = Box::new(run);
+        Self { name, run }
     }
-    group.finish();
 }
 
-fn encoding(c: &mut Criterion) {
-    for (role, name) in [(Role::Client, "client"), (Role::Server, "server")] {
-        let mut group = c.benchmark_group(format!("encode as a {name}"));
-        group.throughput(Throughput::Bytes(TOTAL as u64));
+fn masking() -> Vec<Case> {
+    let buffers = || (vec![0x5A; READ], vec![0; READ]);
+    let rounds = TOTAL / READ;
+    let (from, mut to) = buffers();
+    let memcpy = move || {
+        for _ in 0..rounds {
+            black_box(&mut to[..]).copy_from_slice(black_box(&from));
+        }
+    };
+    let (from, mut to) = buffers();
+    let copy = move || {
+        for _ in 0..rounds {
+            mask::copy([1, 2, 3, 4], 0, black_box(&from), black_box(&mut to));
+        }
+    };
+    let (_, mut to) = buffers();
+    let apply = move || {
+        for _ in 0..rounds {
+            mask::apply([1, 2, 3, 4], 0, black_box(&mut to));
+        }
+    };
+    vec![
+        Case::new("copy and mask", copy),
+        Case::new("mask in place", apply),
+        Case::new(MEMCPY, memcpy),
+    ]
+}
+
+/// What a decoder cannot leave out: the socket's copy and the mask.
+fn read_bare(bytes: &[u8], size: usize) {
+    let mut buffer = vec![0; READ];
+    let mut at = bytes.len() - TOTAL;
+    while at < bytes.len() {
+        let n = READ.min(bytes.len() - at);
+        buffer[..n].copy_from_slice(&bytes[at..at + n]);
+        for message in buffer[..n].chunks_mut(size) {
+            mask::apply([1, 2, 3, 4], 0, message);
+        }
+        black_box(&mut buffer);
+        at += n;
+    }
+}
+
+fn decoding(size: usize) -> Vec<Case> {
+    let bytes: &[u8] = wire(Role::Client, size).leak();
+    let fast = move || {
+        let theirs = fastwebsockets::Role::Server;
+        let mut socket = WebSocket::after_handshake(Memory::new(bytes), theirs);
+        let mut got = 0;
+        while got < TOTAL {
+            got += black_box(now(socket.read_frame()).unwrap().unwrap().payload).len();
+        }
+    };
+    let tungstenite = move || {
+        let theirs = tungstenite::protocol::Role::Server;
+        let memory = Memory::new(bytes);
+        let mut socket = tungstenite::WebSocket::from_raw_socket(memory, theirs, None);
+        let mut got = 0;
+        while got < TOTAL {
+            got += black_box(socket.read().unwrap().into_data()).len();
+        }
+    };
+    vec![
+        Case::new("wsstream", move || read_all(bytes, false)),
+        Case::new("wsstream, whole", move || read_all(bytes, true)),
+        Case::new(FAST, fast),
+        Case::new(TUNGSTENITE, tungstenite),
+        Case::new(BARE, move || read_bare(bytes, size)),
+    ]
+}
+
+fn encoding(role: Role, size: usize) -> Vec<Case> {
+    let payload = Bytes::from(vec![0x5A; size]);
+    let times = TOTAL / size;
+    let ours = || (Memory::new(&[]), Connection::new(config(role)).unwrap());
+    let (mut memory, mut conn) = ours();
+    let kept = payload.clone();
+    let whole = move || {
+        for _ in 0..times {
+            conn.send(Kind::Binary, &mut kept.clone(), true).unwrap();
+            write_out(&mut conn, &mut memory);
+        }
+    };
+    let (mut memory, mut conn) = ours();
+    let kept = payload.clone();
+    let slice = move || {
+        for _ in 0..times {
+            conn.send_from(&mut &kept[..], size).unwrap();
+            write_out(&mut conn, &mut memory);
+        }
+    };
+    let theirs = match role {
+        Role::Client => fastwebsockets::Role::Client,
+        Role::Server => fastwebsockets::Role::Server,
+    };
+    let mut socket = WebSocket::after_handshake(Memory::new(&[]), theirs);
+    let kept = payload.clone();
+    let fast = move || {
+        for _ in 0..times {
+            let frame = Frame::new(true, OpCode::Binary, None, Payload::Borrowed(&kept));
+            now(socket.write_frame(frame)).unwrap().unwrap();
+        }
+    };
+    let theirs = match role {
+        Role::Client => tungstenite::protocol::Role::Client,
+        Role::Server => tungstenite::protocol::Role::Server,
+    };
+    let mut socket = tungstenite::WebSocket::from_raw_socket(Memory::new(&[]), theirs, None);
+    let kept = payload.clone();
+    let tungstenite = move || {
+        for _ in 0..times {
+            let message = tungstenite::Message::Binary(kept.clone());
+            socket.send(message).unwrap();
+        }
+    };
+    // What cannot be left out: the mask, the socket's copy.
+    let mut memory = Memory::new(&[]);
+    let mut masked = vec![0; size];
+    let bare = move || {
+        for _ in 0..times {
+            let mut bytes = black_box(&payload[..]);
+            if role == Role::Client {
+                mask::copy([1, 2, 3, 4], 0, bytes, &mut masked);
+                bytes = &masked;
+            }
+            memory.store(bytes);
+        }
+    };
+    vec![
+        Case::new("wsstream", whole),
+        Case::new("wsstream, slice", slice),
+        Case::new(FAST, fast),
+        Case::new(TUNGSTENITE, tungstenite),
+        Case::new(BARE, bare),
+    ]
+}
+
+const FAST: &str = "fastwebsockets";
+const TUNGSTENITE: &str = "tungstenite";
+const BARE: &str = "bare loop";
+const MEMCPY: &str = "memcpy";
+
+type Cases = fn(usize) -> Vec<Case>;
+
+const GROUPS: [(&str, Cases); 3] = [
+    ("decode as a server", decoding),
+    ("encode as a client", |size| encoding(Role::Client, size)),
+    ("encode as a server", |size| encoding(Role::Server, size)),
+];
+
+/// Nanoseconds a message of each case, all in turn: the 5th percentile, which is what there is without
+/// the machine's other work.
+fn in_turn(cases: &mut [Case], turns: usize, size: usize) -> Vec<f64> {
+    const ROUNDS: usize = 5;
+    let mut times = vec![Vec::new(); cases.len()];
+    // The first warms up.
+    for turn in 0..=turns {
+        for at in 0..cases.len() {
+            // Each second one backwards.
+            let at = if turn % 2 == 0 {
+                at
+            } else {
+                cases.len() - 1 - at
+            };
+            for _ in 0..ROUNDS {
+                let begin = Instant::now();
+                (cases[at].run)();
+                if turn > 0 {
+                    times[at].push(begin.elapsed().as_nanos() as f64);
+                }
+            }
+        }
+    }
+    let messages = (TOTAL / size) as f64;
+    let fastest = |mut times: Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        percentile(&times, 5) / messages
+    };
+    times.into_iter().map(fastest).collect()
+}
+
+/// How many times as fast as its peers each case is.
+fn turns(n: usize) {
+    println!("| | bytes | | ns a message | / fastwebsockets | / tungstenite |");
+    println!("|---|---|---|---|---|---|");
+    for (group, cases) in GROUPS {
         for size in SIZES {
-            let payload = Bytes::from(vec![0x5A; size]);
-            group.bench_with_input(
-                BenchmarkId::new("wsstream", size),
-                &payload,
-                |b, payload| {
-                    let mut memory = Memory::new(&[]);
-                    let mut conn = Connection::new(config(role)).unwrap();
-                    b.iter(|| {
-                        for _ in 0..TOTAL / size {
-                            conn.send(Kind::Binary, &mut payload.clone(), true).unwrap();
-                            write_out(&mut conn, &mut memory);
-                        }
-                    });
-                },
-            );
-            group.bench_with_input(
-                BenchmarkId::new("wsstream, slice", size),
-                &payload,
-                |b, payload| {
-                    let mut memory = Memory::new(&[]);
-                    let mut conn = Connection::new(config(role)).unwrap();
-                    b.iter(|| {
-                        for _ in 0..TOTAL / size {
-                            conn.send_from(&mut &payload[..], size).unwrap();
-                            write_out(&mut conn, &mut memory);
-                        }
-                    });
-                },
-            );
-            group.bench_with_input(
-                BenchmarkId::new("fastwebsockets", size),
-                &payload,
-                |b, payload| {
-                    let theirs = match role {
-                        Role::Client => fastwebsockets::Role::Client,
-                        Role::Server => fastwebsockets::Role::Server,
-                    };
-                    let mut socket = WebSocket::after_handshake(Memory::new(&[]), theirs);
-                    b.iter(|| {
-                        for _ in 0..TOTAL / size {
-                            let payload = Payload::Borrowed(payload);
-                            let frame = Frame::new(true, OpCode::Binary, None, payload);
-                            now(socket.write_frame(frame)).unwrap().unwrap();
-                        }
-                    });
-                },
-            );
-            group.bench_with_input(
-                BenchmarkId::new("tungstenite", size),
-                &payload,
-                |b, payload| {
-                    let theirs = match role {
-                        Role::Client => tungstenite::protocol::Role::Client,
-                        Role::Server => tungstenite::protocol::Role::Server,
-                    };
-                    let mut socket =
-                        tungstenite::WebSocket::from_raw_socket(Memory::new(&[]), theirs, None);
-                    b.iter(|| {
-                        for _ in 0..TOTAL / size {
-                            let message = tungstenite::Message::Binary(payload.clone());
-                            socket.send(message).unwrap();
-                        }
-                    });
-                },
-            );
+            let mut cases = cases(size);
+            let times = in_turn(&mut cases, n, size);
+            let of = |name| times[cases.iter().position(|c| c.name == name).unwrap()];
+            for (case, time) in cases.iter().zip(&times) {
+                let (fast, tungstenite) = (of(FAST) / time, of(TUNGSTENITE) / time);
+                let name = case.name;
+                println!(
+                    "| {group} | {size} | {name} | {time:.1} | {fast:.2} | {tungstenite:.2} |"
+                );
+            }
+        }
+    }
+    println!("\n| 64 KiB | ns | / memcpy |\n|---|---|---|");
+    let mut cases = masking();
+    let times = in_turn(&mut cases, n, READ);
+    for (case, time) in cases.iter().zip(&times) {
+        let memcpy = times[times.len() - 1];
+        println!("| {} | {time:.0} | {:.2} |", case.name, memcpy / time);
+    }
+}
+
+fn groups(c: &mut Criterion) {
+    let mut add = |name: &str, size: usize, cases: Vec<Case>| {
+        let mut group = c.benchmark_group(name);
+        group.throughput(Throughput::Bytes(TOTAL as u64));
+        for mut case in cases {
+            group.bench_function(BenchmarkId::new(case.name, size), |b| b.iter(&mut case.run));
         }
         group.finish();
+    };
+    add("mask", READ, masking());
+    for (name, cases) in GROUPS {
+        for size in SIZES {
+            add(name, size, cases(size));
+        }
     }
 }
 
-criterion_group! {
-    name = benches;
-    config = Criterion::default()
+fn main() {
+    if let Some(n) = std::env::var("PF_TURNS").ok().and_then(|n| n.parse().ok()) {
+        return turns(n);
+    }
+    let mut criterion = Criterion::default()
         .sample_size(20)
         .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_secs(2));
-    targets = masking, decoding, encoding
+        .measurement_time(Duration::from_secs(2))
+        .configure_from_args();
+    groups(&mut criterion);
+    criterion.final_summary();
 }
-criterion_main!(benches);

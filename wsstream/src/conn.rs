@@ -115,7 +115,29 @@ impl Connection {
     /// The peer broke the protocol or a limit: the connection is over, a Close with the code
     /// that says so waits to be written, and this returns the same error ever after. Everything
     /// that came before has been returned before.
+    #[inline]
     pub fn poll_event(
+        &mut self,
+        now: Instant,
+        input: &mut BytesMut,
+    ) -> Result<Option<Event>, ConnectionError> {
+        // What most of a stream is.
+        if self.message.is_none() && self.failed.is_none() && !self.close_received {
+            let begin = self.decoder.offset();
+            if let Some(payload) = self.decoder.whole(input, self.limits.message) {
+                self.last = begin;
+                return Ok(Some(Event::Message {
+                    kind: Kind::Binary,
+                    begins: true,
+                    payload,
+                    ends: true,
+                }));
+            }
+        }
+        self.poll_any(now, input)
+    }
+
+    fn poll_any(
         &mut self,
         now: Instant,
         input: &mut BytesMut,
@@ -339,7 +361,18 @@ impl Connection {
     ///
     /// # Errors
     /// See [`SendError`]; `payload` is untouched.
+    #[inline]
     pub fn send(&mut self, kind: Kind, payload: &mut Bytes, ends: bool) -> Result<(), SendError> {
+        // What most of a stream is.
+        if kind == Kind::Binary && ends && self.sending.is_none() && payload.len() < COPY_BELOW {
+            self.send_from(&mut &payload[..], payload.len())?;
+            *payload = Bytes::new();
+            return Ok(());
+        }
+        self.send_any(kind, payload, ends)
+    }
+
+    fn send_any(&mut self, kind: Kind, payload: &mut Bytes, ends: bool) -> Result<(), SendError> {
         self.may_send()?;
         let (opcode, mut utf8) = match self.sending {
             None if kind == Kind::Text => (Opcode::Text, Utf8::default()),
@@ -427,16 +460,22 @@ impl Connection {
     ///
     /// # Errors
     /// See [`SendError`]; `from` is untouched.
+    #[inline]
     pub fn send_from(&mut self, from: &mut impl Buf, n: usize) -> Result<(), SendError> {
+        let (key, place) = self.place(n.min(from.remaining()))?;
+        fill(place, key, from);
+        Ok(())
+    }
+
+    /// Where the payload of a whole binary message is to be copied to, and the key to mask it with.
+    fn place(&mut self, n: usize) -> Result<(Option<[u8; 4]>, &mut [u8]), SendError> {
         self.may_send()?;
         if self.sending.is_some() {
             return Err(SendError::OtherMessage);
         }
         let key = self.key()?;
-        let n = n.min(from.remaining());
         let head = Self::head(key, Opcode::Binary, true, n);
-        fill(self.outgoing.copy(&head, n), key, from);
-        Ok(())
+        Ok((key, self.outgoing.copy(&head, n)))
     }
 
     /// Queues a ping, before data that waits.

@@ -183,16 +183,6 @@ impl Head {
         (out, n)
     }
 
-    /// Bytes of the head on the wire.
-    pub(crate) const fn len(&self) -> usize {
-        let n: usize = match self.length {
-            ..=125 => 2,
-            126..=0xFFFF => 4,
-            _ => 10,
-        };
-        n.saturating_add(if self.mask.is_some() { 4 } else { 0 })
-    }
-
     /// [`Head::encode`], and zeros behind it. It is put together in a register: bytes stored one by one make
     /// the processor wait when they are loaded all at once, to be copied.
     pub(crate) fn encode_in_room(&self) -> ([u8; HEAD_ROOM], usize) {
@@ -239,7 +229,6 @@ mod tests {
                     let (bytes, n) = head.encode();
                     let masked = mask.is_some();
                     assert_eq!(Head::parse(&bytes[..n], masked), Ok(Some((head, n))));
-                    assert_eq!(head.len(), n);
                     for cut in 0..n {
                         assert_eq!(Head::parse(&bytes[..cut], masked), Ok(None), "{cut}");
                     }

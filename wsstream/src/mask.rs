@@ -2,6 +2,8 @@
 //! modulo 4. It keeps a script in a browser from choosing the bytes that an intermediary sees;
 //! it hides nothing.
 
+use chacha20::ChaCha12Rng;
+use chacha20::rand_core::{Rng as _, SeedableRng as _};
 use std::fmt;
 
 /// Eight key bytes at a time: what the compiler turns into the widest registers there are.
@@ -79,20 +81,15 @@ pub fn copy(key: [u8; 4], offset: u64, from: &[u8], to: &mut [u8]) {
     }
 }
 
-/// Keys asked of the system at once: as many as make the call cheap beside the bytes.
-const KEYS: usize = 256;
-
 /// Where a client's masking keys come from. They must be unpredictable (RFC 6455 §5.3, §10.3).
 pub struct MaskKeys {
     source: Source,
 }
 
 enum Source {
-    /// The system's generator, many keys a call; each is used once.
-    System {
-        keys: Box<[[u8; 4]; KEYS]>,
-        left: usize,
-    },
+    /// A generator seeded by the system's once there is a key to make: a call for each key costs more than
+    /// masking what it is for, and an idle connection needs none.
+    System(Option<Box<ChaCha12Rng>>),
     Counter(u32),
 }
 
@@ -117,14 +114,11 @@ impl fmt::Debug for MaskKeys {
 }
 
 impl MaskKeys {
-    /// From the system's cryptographic generator.
+    /// From a cryptographic generator that is seeded by the system's.
     #[must_use]
     pub fn system() -> Self {
         Self {
-            source: Source::System {
-                keys: Box::new([[0; 4]; KEYS]),
-                left: 0,
-            },
+            source: Source::System(None),
         }
     }
 
@@ -148,13 +142,12 @@ impl MaskKeys {
                 *n = n.wrapping_add(1);
                 Ok(n.wrapping_mul(0x9E37_79B1).to_be_bytes())
             }
-            Source::System { keys, left } => {
-                if *left == 0 {
-                    getrandom::fill(keys.as_flattened_mut()).map_err(|_| NoEntropy)?;
-                    *left = KEYS;
-                }
-                *left = left.saturating_sub(1);
-                keys.get_mut(*left).map(std::mem::take).ok_or(NoEntropy)
+            Source::System(Some(generator)) => Ok(generator.next_u32().to_le_bytes()),
+            Source::System(empty) => {
+                let mut seed = [0; 32];
+                getrandom::fill(&mut seed).map_err(|_| NoEntropy)?;
+                let generator = empty.insert(Box::new(ChaCha12Rng::from_seed(seed)));
+                Ok(generator.next_u32().to_le_bytes())
             }
         }
     }

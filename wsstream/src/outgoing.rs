@@ -137,12 +137,13 @@ impl Outgoing {
     /// Where a data frame's payload of `n` bytes is to be copied to, behind all that waits. All of
     /// it is to be overwritten.
     pub(crate) fn copy(&mut self, head: &Head, n: usize) -> &mut [u8] {
-        let whole = n.saturating_add(head.len());
+        let (bytes, head_len) = head.encode_in_room();
+        let whole = n.saturating_add(head_len);
         if self.tail.used().saturating_add(whole) > TAIL {
             self.seal();
         }
         self.len = self.len.saturating_add(whole);
-        self.tail.append(head, n)
+        self.tail.append(bytes, head_len, n)
     }
 
     /// What is in the tail becomes one piece of the data lane.
@@ -222,10 +223,12 @@ impl Outgoing {
 }
 
 impl Buf for Outgoing {
+    #[inline]
     fn remaining(&self) -> usize {
         self.len
     }
 
+    #[inline]
     fn chunk(&self) -> &[u8] {
         let frame = match self.lane() {
             Lane::Tail => return self.tail.bytes(),
@@ -272,19 +275,32 @@ impl Buf for Outgoing {
 
     /// # Panics
     /// `n` is more than remains, as [`Buf::advance`] says.
-    fn advance(&mut self, mut n: usize) {
+    #[inline]
+    fn advance(&mut self, n: usize) {
         assert!(n <= self.len, "advance beyond the end");
         self.len = self.len.saturating_sub(n);
+        if n > 0 && self.lane() == Lane::Tail {
+            self.advance_tail(n);
+        } else {
+            self.advance_frames(n);
+        }
+    }
+}
+
+impl Outgoing {
+    #[inline]
+    fn advance_tail(&mut self, n: usize) {
+        self.tail.advance(n, KEPT);
+        self.begun = (!self.tail.is_empty()).then_some(Lane::Tail);
+    }
+
+    fn advance_frames(&mut self, mut n: usize) {
         while n > 0 {
             let lane = self.lane();
             let queue = match lane {
                 Lane::Control => &mut self.control,
                 Lane::Data => &mut self.data,
-                Lane::Tail => {
-                    self.tail.advance(n, KEPT);
-                    self.begun = (!self.tail.is_empty()).then_some(Lane::Tail);
-                    return;
-                }
+                Lane::Tail => return self.advance_tail(n),
             };
             let Some(frame) = queue.front_mut() else {
                 return;

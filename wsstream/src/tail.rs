@@ -1,4 +1,4 @@
-use crate::frame::{HEAD_ROOM, Head};
+use crate::frame::HEAD_ROOM;
 use bytes::{Buf as _, Bytes};
 
 /// A line of the processor's cache.
@@ -28,10 +28,10 @@ impl Tail {
         self.end
     }
 
-    /// Appends a frame's head, and room for its payload of `n` bytes, all of which are to be
-    /// overwritten.
-    pub(crate) fn append(&mut self, head: &Head, n: usize) -> &mut [u8] {
-        let (bytes, head_len) = head.encode_in_room();
+    /// Appends a frame's head, of which `head_len` bytes count, and room for its payload of `n` bytes, all of
+    /// which are to be overwritten.
+    #[inline]
+    pub(crate) fn append(&mut self, head: [u8; HEAD_ROOM], head_len: usize, n: usize) -> &mut [u8] {
         let room = head_len.saturating_add(n).max(HEAD_ROOM);
         if self.is_empty() {
             self.grow(room.saturating_add(LINE));
@@ -43,11 +43,11 @@ impl Tail {
             self.grow(self.end.saturating_add(room));
         }
         let begin = self.end.saturating_add(head_len);
-        // All of `bytes`, whose length the compiler knows; the payload goes over the rest.
+        // All of `head`, whose length the compiler knows; the payload goes over the rest.
         if let Some(place) = self.buf.get_mut(self.end..)
             && let Some(place) = place.first_chunk_mut()
         {
-            *place = bytes;
+            *place = head;
         }
         self.end = begin.saturating_add(n);
         self.buf.get_mut(begin..self.end).unwrap_or_default()
@@ -89,7 +89,7 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::Opcode;
+    use crate::frame::{Head, Opcode};
 
     /// What was in the buffer before never shows, and a payload at the front of it is aligned.
     #[test]
@@ -104,13 +104,13 @@ mod tests {
                     length: n as u64,
                 };
                 let payload = vec![n.to_le_bytes()[0]; n];
-                let (bytes, head_len) = head.encode();
-                let expected = [&bytes[..head_len], &payload].concat();
-                let room = tail.append(&head, n);
+                let (in_room, head_len) = head.encode_in_room();
+                let expected = [&in_room[..head_len], &payload].concat();
+                let room = tail.append(in_room, head_len, n);
                 assert_eq!(room.len(), n);
                 assert_eq!(room.as_ptr().addr() % LINE, 0);
                 room.copy_from_slice(&payload);
-                tail.append(&head, n).copy_from_slice(&payload);
+                tail.append(in_room, head_len, n).copy_from_slice(&payload);
                 assert_eq!(tail.bytes(), expected.repeat(2));
                 tail.advance(1, usize::MAX);
                 assert_eq!(tail.bytes(), &expected.repeat(2)[1..]);

@@ -190,6 +190,52 @@ fn the_offset_is_that_of_the_frame() {
     assert_eq!(error.offset(), lead.len() as u64);
 }
 
+/// Whole binary messages have a way of their own, which shows in nothing.
+#[test]
+fn whole_messages_are_judged_as_those_in_pieces() {
+    let whole = |n: usize| frame(Opcode::Binary, true, &vec![7; n]);
+    let begun = frame(Opcode::Binary, false, b"begun");
+    let last = frame(Opcode::Continuation, true, b"");
+    for end in [
+        Vec::new(),
+        whole(100),
+        whole(101),
+        [begun.clone(), whole(1)].concat(),
+        [begun, last, whole(0)].concat(),
+        frame(Opcode::Continuation, true, b""),
+        vec![0xC2, 0],
+        vec![0x82, 0x81],
+        vec![0x82, 126, 0, 9],
+    ] {
+        let bytes = [whole(3), whole(100), whole(0), end].concat();
+        let run = |step: usize| {
+            let mut config = Config::new(Role::Client);
+            config.limits.message = Some(100);
+            let mut conn = Connection::new(config).unwrap();
+            let mut input = BytesMut::new();
+            let (mut messages, mut payload) = (0, Vec::new());
+            for piece in bytes.chunks(step) {
+                input.extend_from_slice(piece);
+                while let Ok(Some(event)) = conn.poll_event(Instant::now(), &mut input) {
+                    let Event::Message {
+                        payload: part,
+                        ends,
+                        ..
+                    } = event
+                    else {
+                        panic!()
+                    };
+                    messages += usize::from(ends);
+                    payload.extend_from_slice(&part);
+                }
+            }
+            let end = conn.end_of_input(&input);
+            (messages, payload, end)
+        };
+        assert_eq!(run(bytes.len()), run(1), "{bytes:02x?}");
+    }
+}
+
 #[test]
 fn limits_at_n_and_n_plus_1() {
     let make = |set: &dyn Fn(&mut wsstream::Limits)| {
