@@ -33,7 +33,7 @@ use wsstream::{Config, Connection, Event, Kind, Role, mask};
 /// Bytes of payload per iteration.
 const TOTAL: usize = 4 << 20;
 const READ: usize = 64 << 10;
-/// About what a socket's buffer is. It stays in a cache, which memory that others drive out of it does not.
+/// About what a socket's buffer is; a larger message makes it larger. It stays in a cache, which memory that others drive out of it does not.
 const SINK: usize = 256 << 10;
 const SIZES: [usize; 3] = [1 << 10, 16 << 10, 1 << 20];
 

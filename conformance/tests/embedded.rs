@@ -3,6 +3,7 @@
 //! clusters make of them.
 
 use std::{
+    io::Read as _,
     net::{Ipv4Addr, TcpListener},
     time::Duration,
 };
@@ -168,6 +169,23 @@ fn new_connections_beside_an_unread_download() -> anyhow::Result<()> {
         download.take_error()?.is_none(),
         "the unread download has broken"
     );
+    pf.still_runs()
+}
+
+/// With flow control, sessions that carry bulk take others too: no more of them are opened.
+#[test]
+fn new_connections_beside_bulk() -> anyhow::Result<()> {
+    let (mut pf, at) = pf("pod/web :7002 :7000").forward(2)?;
+    let mut downloads = Vec::new();
+    for _ in 0..4 {
+        let mut download = connect(at[0])?;
+        let mut buffer = vec![0; 1 << 20];
+        for _ in 0..16 {
+            download.read_exact(&mut buffer)?;
+        }
+        downloads.push(download);
+    }
+    stuck::new_connections(at[1], 20)?;
     pf.still_runs()
 }
 

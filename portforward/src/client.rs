@@ -155,7 +155,7 @@ impl Forwarder {
     }
 
     /// Connections under way whose local side has sent its last byte. A real runtime ends them within a
-    /// second (PROTOCOL.md 7.3).
+    /// second of having it (PROTOCOL.md 7.3).
     #[must_use]
     pub fn half_closed(&self) -> usize {
         self.half_closed.load(Ordering::Relaxed)

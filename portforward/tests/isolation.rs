@@ -243,10 +243,13 @@ async fn bulk_leaves_room_for_an_echo() {
     }
     ratios.sort_by(f64::total_cmp);
     println!("median ratio {:.2}", ratios[1]);
-    // Short runs have their p99 from two echoes: only the long form judges.
-    if seconds() >= Duration::from_secs(10) {
-        assert!(ratios[1] <= 3.0, "{ratios:?}");
-    }
+    // The goal is that of 10 s; short runs have their p99 from two echoes.
+    let goal = if seconds() >= Duration::from_secs(10) {
+        3.0
+    } else {
+        10.0
+    };
+    assert!(ratios[1] <= goal, "{ratios:?}");
 }
 
 /// L16: a thousand downloads that nobody reads hold no more than the session's budgets.

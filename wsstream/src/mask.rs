@@ -114,7 +114,8 @@ impl fmt::Debug for MaskKeys {
 }
 
 impl MaskKeys {
-    /// From a cryptographic generator that is seeded by the system's.
+    /// From a cryptographic generator that is seeded by the system's. A process that forks and goes on shares its keys
+    /// with its child.
     #[must_use]
     pub fn system() -> Self {
         Self {
@@ -195,6 +196,15 @@ mod tests {
         all.sort_unstable();
         let repeats = all.windows(2).filter(|w| w[0] == w[1]).count();
         assert!((64..=256).contains(&repeats), "{repeats}");
+    }
+
+    #[test]
+    fn connections_have_keys_of_their_own() {
+        let take = || {
+            let mut keys = MaskKeys::system();
+            [(); 4].map(|()| keys.next_key().unwrap())
+        };
+        assert_ne!(take(), take());
     }
 
     #[test]

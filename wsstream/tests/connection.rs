@@ -357,9 +357,11 @@ fn the_closing_handshake_from_both_ends() {
         );
         assert!(a.is_done() && a.end_of_input(b"").is_ok());
         // Behind a Close nothing is looked at.
-        let mut rest = BytesMut::from(&[0xFF; 9][..]);
-        assert_eq!(a.poll_event(Instant::now(), &mut rest), Ok(None));
-        assert!(rest.is_empty());
+        for behind in [vec![0xFF; 9], frame(Opcode::Binary, true, b"whole")] {
+            let mut rest = BytesMut::from(&behind[..]);
+            assert_eq!(a.poll_event(Instant::now(), &mut rest), Ok(None));
+            assert!(rest.is_empty());
+        }
     }
 }
 

@@ -93,14 +93,14 @@ fn two_hundred_connections_at_once() -> anyhow::Result<()> {
     })
 }
 
-/// Those that only wait for the runtime's last word ask for no session more than the spare.
+/// Those that only wait for the runtime's last word ask for no sessions of their own: 14 before.
 #[test]
 fn three_hundred_connections_in_a_row() -> anyhow::Result<()> {
     on_server(|server| {
         let (pf, at) = pf(&server, "-v1 pod/peer :7000").forward(1)?;
         many::sequential(at[0], 300)?;
         let said = pf.stderr();
-        ensure!(!said.contains("sessions: 3"), "{said}");
+        ensure!(!said.contains("sessions: 5"), "{said}");
         Ok(())
     })
 }

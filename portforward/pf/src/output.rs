@@ -12,6 +12,8 @@ const QUEUE: usize = 1 << 12;
 /// Lines that follow each other faster than this are written together: one by one they cost a change of
 /// threads each.
 const PAUSE: Duration = Duration::from_millis(10);
+/// About so many bytes at a time: no line of both outputs in one pipe is torn by a write that had to wait.
+const TOGETHER: usize = 2 << 10;
 
 /// Handle to both outputs; clones share them.
 #[derive(Clone)]
@@ -79,29 +81,31 @@ fn writer(name: &str, to: impl Write + Send + 'static) -> io::Result<SyncSender<
 }
 
 fn write_all(jobs: &Receiver<Job>, mut to: impl Write) {
-    let mut written = Instant::now();
+    let mut paused = Instant::now();
     while let Ok(first) = jobs.recv() {
         let mut lines = String::new();
+        let mut next = Some(first);
         let mut synced = None;
-        for job in std::iter::once(first).chain(jobs.try_iter().take(QUEUE)) {
+        while let Some(job) = next.take() {
             match job {
                 Job::Line(line) => {
                     lines.push_str(&line);
                     lines.push('\n');
+                    if lines.len() < TOGETHER {
+                        next = jobs.try_recv().ok();
+                    }
                 }
-                Job::Sync(done) => {
-                    synced = Some(done);
-                    break;
-                }
+                Job::Sync(done) => synced = Some(done),
             }
         }
         // A closed output is no reason to stop forwarding.
         drop(to.write_all(lines.as_bytes()).and_then(|()| to.flush()));
         if let Some(done) = synced {
             done.send(()).ok();
-        } else if std::mem::replace(&mut written, Instant::now()).elapsed() < PAUSE {
+        } else if lines.len() < TOGETHER && paused.elapsed() < PAUSE.saturating_mul(2) {
             std::thread::sleep(PAUSE);
         }
+        paused = Instant::now();
     }
 }
 

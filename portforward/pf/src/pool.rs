@@ -52,6 +52,10 @@ impl Member {
 
     /// Others may share it: what it carries now holds nobody up.
     fn is_clear(&mut self, now: Instant) -> bool {
+        // Streams with flow control hold up only themselves.
+        if self.session().has_windows() {
+            return !self.is_full();
+        }
         let load = self.session().load();
         self.measure(now, load);
         let quiet = self.connections == 0 || !self.bulk && load.unread < UNREAD;
@@ -422,10 +426,12 @@ fn full(state: &State, at: usize) -> bool {
     state.members.get(at).is_some_and(Member::is_full)
 }
 
-/// The session with the least to wait for: clear ones first, then those with fewest connections.
+/// The session with the least to wait for: clear ones first, then those that fewest would share, and of those the one
+/// with fewest that wait for their end.
 fn least(members: &mut [Member], now: Instant) -> Option<usize> {
     let members = members.iter_mut().enumerate();
-    let ordered = members.map(|(at, m)| ((m.is_full(), !m.is_clear(now), m.shared()), at));
+    let order = |m: &mut Member| (m.is_full(), !m.is_clear(now), m.shared(), m.connections);
+    let ordered = members.map(|(at, m)| (order(m), at));
     ordered.min().map(|(_, at)| at)
 }
 

@@ -155,7 +155,10 @@ async fn an_answer_long_after_the_half_close_is_kept() {
     let (mut app, forwarded) = cluster.connect(port).await;
     app.write_all(b"question").await.unwrap();
     app.shutdown().await.unwrap();
-    sleep(Duration::from_millis(500)).await;
+    let until = Instant::now() + Duration::from_secs(2);
+    while cluster.forwarder.half_closed() == 0 && Instant::now() < until {
+        sleep(Duration::from_millis(5)).await;
+    }
     assert_eq!(cluster.forwarder.half_closed(), 1);
     let mut got = String::new();
     app.read_to_string(&mut got).await.unwrap();
