@@ -25,11 +25,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional_with_sizes};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Mutex;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 /// What counts as a stall.
 const STALL: Duration = Duration::from_secs(1);
+
+/// One load at a time: they are measured.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 fn seconds() -> Duration {
     let seconds = std::env::var("PF_ISOLATION_SECONDS");
@@ -147,6 +151,7 @@ async fn echoes(
 /// L12: a download that nobody reads and an upload that no pod reads, beside 99 echoes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stalled_connections_hold_up_nobody() {
+    let _alone = ALONE.lock().await;
     let (echo, source, deaf) = (echo_pod().await, source_pod().await, deaf_pod().await);
     let (forwarder, _session) = start().await;
     let (_, alone) = echoes(&forwarder, echo, 99, seconds()).await;
@@ -213,6 +218,7 @@ fn drain(mut app: TcpStream) -> JoinHandle<()> {
 /// L14: one echo beside four downloads that take what there is, on one session, and the same through relays.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bulk_leaves_room_for_an_echo() {
+    let _alone = ALONE.lock().await;
     let (echo, source) = (echo_pod().await, source_pod().await);
     let (echo_relay, source_relay) = (relays(echo).await, relays(source).await);
     let to = async |port| {
@@ -255,6 +261,7 @@ async fn bulk_leaves_room_for_an_echo() {
 /// L16: a thousand downloads that nobody reads hold no more than the session's budgets.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_stall_is_bounded() {
+    let _alone = ALONE.lock().await;
     let source = source_pod().await;
     let (forwarder, session) = start().await;
     let mut apps = Vec::new();
@@ -276,6 +283,7 @@ async fn a_full_stall_is_bounded() {
 /// L15: eight bulk downloads get the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bulk_streams_share_fairly() {
+    let _alone = ALONE.lock().await;
     let source = source_pod().await;
     let (forwarder, _session) = start().await;
     let counts: Vec<Arc<AtomicU64>> = (0..8).map(|_| Arc::default()).collect();
