@@ -121,7 +121,26 @@ async fn deaf_pod() -> u16 {
     .await
 }
 
-/// Longest and 99th percentile of the round trips of `n` connections, one byte each 10 ms.
+/// Round trips on one connection, one byte each 10 ms.
+async fn round_trips(mut app: TcpStream, time: Duration) -> Vec<Duration> {
+    let (mut took, until) = (Vec::new(), Instant::now() + time);
+    while Instant::now() < until {
+        let sent = Instant::now();
+        app.write_all(b"x").await.unwrap();
+        app.read_exact(&mut [0]).await.unwrap();
+        took.push(sent.elapsed());
+        sleep(Duration::from_millis(10)).await;
+    }
+    took
+}
+
+/// The longest and the 99th percentile.
+fn longest_and_p99(mut all: Vec<Duration>) -> (Duration, Duration) {
+    all.sort_unstable();
+    (all[all.len() - 1], all[all.len() * 99 / 100])
+}
+
+/// Longest and 99th percentile of the round trips of `n` connections.
 async fn echoes(
     forwarder: &Forwarder,
     port: u16,
@@ -130,22 +149,9 @@ async fn echoes(
 ) -> (Duration, Duration) {
     let mut tasks = JoinSet::new();
     for _ in 0..n {
-        let mut app = connect(forwarder, port).await;
-        tasks.spawn(async move {
-            let (mut took, until) = (Vec::new(), Instant::now() + time);
-            while Instant::now() < until {
-                let sent = Instant::now();
-                app.write_all(b"x").await.unwrap();
-                app.read_exact(&mut [0]).await.unwrap();
-                took.push(sent.elapsed());
-                sleep(Duration::from_millis(10)).await;
-            }
-            took
-        });
+        tasks.spawn(round_trips(connect(forwarder, port).await, time));
     }
-    let mut all: Vec<Duration> = tasks.join_all().await.concat();
-    all.sort_unstable();
-    (all[all.len() - 1], all[all.len() * 99 / 100])
+    longest_and_p99(tasks.join_all().await.concat())
 }
 
 /// L12: a download that nobody reads and an upload that no pod reads, beside 99 echoes.
@@ -193,20 +199,6 @@ async fn relays(port: u16) -> u16 {
     relay(relay(port).await).await
 }
 
-/// 99th percentile of one connection's echoes, one byte each 10 ms.
-async fn echo_p99(mut app: TcpStream, time: Duration) -> Duration {
-    let (mut took, until) = (Vec::new(), Instant::now() + time);
-    while Instant::now() < until {
-        let sent = Instant::now();
-        app.write_all(b"x").await.unwrap();
-        app.read_exact(&mut [0]).await.unwrap();
-        took.push(sent.elapsed());
-        sleep(Duration::from_millis(10)).await;
-    }
-    took.sort_unstable();
-    took[took.len() * 99 / 100]
-}
-
 /// Reads and drops, until it is aborted.
 fn drain(mut app: TcpStream) -> JoinHandle<()> {
     tokio::spawn(async move {
@@ -234,14 +226,14 @@ async fn bulk_leaves_room_for_an_echo() {
         for _ in 0..4 {
             bulk.push(drain(connect(&forwarder, source).await));
         }
-        let ours = echo_p99(connect(&forwarder, echo).await, seconds()).await;
+        let (_, ours) = echoes(&forwarder, echo, 1, seconds()).await;
         bulk.iter().for_each(JoinHandle::abort);
         sleep(Duration::from_millis(300)).await;
         let mut bulk = Vec::new();
         for _ in 0..4 {
             bulk.push(drain(to(source_relay).await));
         }
-        let relayed = echo_p99(to(echo_relay).await, seconds()).await;
+        let (_, relayed) = longest_and_p99(round_trips(to(echo_relay).await, seconds()).await);
         bulk.iter().for_each(JoinHandle::abort);
         sleep(Duration::from_millis(300)).await;
         println!("echo p99 beside 4 downloads: {ours:?}, through relays {relayed:?}");
