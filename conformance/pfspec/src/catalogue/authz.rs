@@ -1,0 +1,5 @@
+//! `authz/`.
+
+use crate::case::Case;
+
+pub(super) const CASES: &[Case] = &[];

@@ -1,0 +1,5 @@
+//! `backpressure/`.
+
+use crate::case::Case;
+
+pub(super) const CASES: &[Case] = &[];

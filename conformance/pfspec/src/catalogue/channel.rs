@@ -1,0 +1,5 @@
+//! `channel/`.
+
+use crate::case::Case;
+
+pub(super) const CASES: &[Case] = &[];

@@ -1,0 +1,5 @@
+//! `data/`.
+
+use crate::case::Case;
+
+pub(super) const CASES: &[Case] = &[];

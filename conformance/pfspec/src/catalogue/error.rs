@@ -1,0 +1,5 @@
+//! `error/`.
+
+use crate::case::Case;
+
+pub(super) const CASES: &[Case] = &[];

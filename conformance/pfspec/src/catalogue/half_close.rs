@@ -1,0 +1,5 @@
+//! `half-close/`.
+
+use crate::case::Case;
+
+pub(super) const CASES: &[Case] = &[];

@@ -1,0 +1,5 @@
+//! `spdy/header/`.
+
+use crate::case::Case;
+
+pub(super) const CASES: &[Case] = &[];

@@ -1,0 +1,5 @@
+//! `idle/`.
+
+use crate::case::Case;
+
+pub(super) const CASES: &[Case] = &[];

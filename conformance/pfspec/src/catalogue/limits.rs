@@ -1,0 +1,5 @@
+//! `limits/`.
+
+use crate::case::Case;
+
+pub(super) const CASES: &[Case] = &[];

@@ -1,0 +1,5 @@
+//! `load/`.
+
+use crate::case::Case;
+
+pub(super) const CASES: &[Case] = &[];

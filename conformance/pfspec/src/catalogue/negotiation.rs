@@ -1,0 +1,5 @@
+//! `negotiation/`.
+
+use crate::case::Case;
+
+pub(super) const CASES: &[Case] = &[];

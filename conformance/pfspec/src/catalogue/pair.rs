@@ -1,0 +1,5 @@
+//! `pair/`.
+
+use crate::case::Case;
+
+pub(super) const CASES: &[Case] = &[];

@@ -1,0 +1,5 @@
+//! `reset/`.
+
+use crate::case::Case;
+
+pub(super) const CASES: &[Case] = &[];

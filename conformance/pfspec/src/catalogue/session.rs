@@ -1,0 +1,5 @@
+//! `spdy/session/`.
+
+use crate::case::Case;
+
+pub(super) const CASES: &[Case] = &[];

@@ -1,0 +1,5 @@
+//! `spdy/stream/`.
+
+use crate::case::Case;
+
+pub(super) const CASES: &[Case] = &[];

@@ -1,0 +1,5 @@
+//! `tunnel/`.
+
+use crate::case::Case;
+
+pub(super) const CASES: &[Case] = &[];

@@ -1,0 +1,5 @@
+//! `upgrade/`.
+
+use crate::case::Case;
+
+pub(super) const CASES: &[Case] = &[];

@@ -1,0 +1,5 @@
+//! `websocket/`.
+
+use crate::case::Case;
+
+pub(super) const CASES: &[Case] = &[];

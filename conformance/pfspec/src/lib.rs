@@ -1,0 +1,20 @@
+//! `pfspec`: judges the streaming protocols behind `kubectl port-forward`.
+//!
+//! A [`case::Case`] asks a server one question that rests on clauses of the specification in `conformance/spec`, on
+//! one [`case::Way`]; [`run`] asks many; [`report`] writes down what came. [`probe`] is the judge's own client, which shares no protocol
+//! code with the crates of this workspace.
+
+pub mod case;
+pub mod catalogue;
+pub mod dice;
+pub mod probe;
+pub mod run;
+pub mod spec;
+pub mod target;
+pub mod trial;
+
+/// How long to wait for what should come at once, unless the run says otherwise.
+#[must_use]
+pub fn session_patience() -> std::time::Duration {
+    probe::session::PATIENCE
+}

@@ -1,0 +1,275 @@
+//! One connection to the server: bytes in, bytes out, how it ended, and a log of all of it.
+
+use super::log::{Layer, Log, Side};
+use crate::case::Stop;
+use bytes::BytesMut;
+use pf_program::cluster::Io;
+use std::fmt;
+use std::io::{Error, ErrorKind};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// How long a server may take to read what it is sent.
+const WRITE: Duration = Duration::from_secs(10);
+
+/// How a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// FIN, after close_notify with TLS.
+    Closed,
+    /// FIN without close_notify.
+    Cut,
+    /// RST.
+    Reset,
+    /// A Close frame with this code (1005: none) and reason.
+    Close(u16, String),
+    /// A server's mistake in framing, which the judge does not read on behind.
+    Malformed(String),
+    /// Something else.
+    Failed(String),
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("connection closed"),
+            Self::Cut => f.write_str("connection closed without close_notify of TLS"),
+            Self::Reset => f.write_str("connection reset"),
+            Self::Close(1005, _) => f.write_str("WebSocket Close without a code"),
+            Self::Close(code, reason) => write!(f, "WebSocket Close {code} {reason:?}"),
+            Self::Malformed(what) => write!(f, "malformed bytes of the server: {what}"),
+            Self::Failed(what) => write!(f, "connection failed: {what}"),
+        }
+    }
+}
+
+impl From<&Error> for End {
+    fn from(error: &Error) -> Self {
+        match error.kind() {
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => {
+                Self::Reset
+            }
+            // What rustls calls a FIN without close_notify.
+            ErrorKind::UnexpectedEof => Self::Cut,
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+/// What waiting for bytes came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filled {
+    /// There are more bytes in the buffer.
+    More,
+    /// The connection has ended.
+    Ended,
+    /// Nothing until the deadline.
+    Late,
+}
+
+/// One connection.
+pub struct Connection {
+    reader: ReadHalf<Box<dyn Io>>,
+    writer: Option<WriteHalf<Box<dyn Io>>>,
+    /// Bytes that came and were not looked at.
+    pub buffer: BytesMut,
+    /// How it ended, once it has.
+    pub end: Option<End>,
+    /// Where its bytes are logged.
+    pub log: Log,
+    /// Its number in the log.
+    pub number: usize,
+    /// Whether to read while a write waits. Not for cases about peers that do not read.
+    pub reads_while_writing: bool,
+    hidden: Vec<Vec<u8>>,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut s = f.debug_struct("Connection");
+        s.field("number", &self.number)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// Takes a connection over. `hidden` are values that are not to be logged.
+    #[must_use]
+    pub fn new(io: Box<dyn Io>, log: Log, hidden: Vec<Vec<u8>>) -> Self {
+        let number = log.connection();
+        let (reader, writer) = tokio::io::split(io);
+        log.item(
+            number,
+            Side::Judge,
+            Layer::Transport,
+            "connected".to_owned(),
+            &[],
+        );
+        Self {
+            reader,
+            writer: Some(writer),
+            buffer: BytesMut::new(),
+            end: None,
+            log,
+            number,
+            reads_while_writing: true,
+            hidden,
+        }
+    }
+
+    /// Adds a step to the ladder.
+    pub fn item(&self, side: Side, layer: Layer, text: impl Into<String>, bytes: &[u8]) {
+        self.log
+            .item(self.number, side, layer, text.into(), &self.shown(bytes));
+    }
+
+    /// The bytes with secrets overwritten.
+    fn shown(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut shown = bytes.to_vec();
+        for secret in self.hidden.iter().filter(|secret| !secret.is_empty()) {
+            let mut from = 0;
+            while let Some(at) = shown
+                .get(from..)
+                .and_then(|rest| rest.windows(secret.len()).position(|part| part == secret))
+            {
+                let start = from + at;
+                from = start + secret.len();
+                if let Some(part) = shown.get_mut(start..from) {
+                    part.fill(b'*');
+                }
+            }
+        }
+        shown
+    }
+
+    /// Writes all bytes; says how the connection ended if it does not take them.
+    ///
+    /// # Errors
+    /// A departure if the server does not read them within 10 seconds. That the connection ends is none: see
+    /// [`Connection::end`].
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        if self.hidden.is_empty() {
+            self.log.chunk(self.number, Side::Judge, bytes);
+        } else {
+            self.log.chunk(self.number, Side::Judge, &self.shown(bytes));
+        }
+        let deadline = Instant::now() + WRITE;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let Some(writer) = &mut self.writer else {
+                return Ok(());
+            };
+            let reads = self.reads_while_writing && self.end.is_none();
+            let before = self.buffer.len();
+            let wrote = tokio::select! {
+                wrote = writer.write(rest) => Some(wrote),
+                read = self.reader.read_buf(&mut self.buffer), if reads => {
+                    self.note_read(read, before);
+                    None
+                }
+                () = tokio::time::sleep_until(deadline) => {
+                    let left = rest.len();
+                    return Err(Stop::departure(
+                        "that the server reads what it is sent",
+                        format!("{left} of {} bytes not taken within {WRITE:?}", bytes.len()),
+                    ));
+                }
+            };
+            match wrote {
+                None => {}
+                Some(Ok(0)) => return Ok(()),
+                Some(Ok(n)) => rest = rest.get(n..).unwrap_or_default(),
+                // What the server sent before it ended is still to be read.
+                Some(Err(_)) => {
+                    self.writer = None;
+                    return Ok(());
+                }
+            }
+        }
+        if let Some(writer) = &mut self.writer {
+            // TLS keeps what the socket did not take.
+            match timeout_at(deadline, writer.flush()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => self.writer = None,
+                Err(_) => {
+                    return Err(Stop::departure(
+                        "that the server reads what it is sent",
+                        format!("the last bytes not taken within {WRITE:?}"),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Connection::write`], but gives up after `patience`; how many bytes were taken.
+    pub async fn write_some(&mut self, bytes: &[u8], patience: Duration) -> usize {
+        let deadline = Instant::now() + patience;
+        let mut taken = 0;
+        while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
+            let Some(writer) = &mut self.writer else {
+                break;
+            };
+            let reads = self.reads_while_writing && self.end.is_none();
+            let before = self.buffer.len();
+            tokio::select! {
+                wrote = writer.write(rest) => match wrote {
+                    Ok(n) if n > 0 => taken += n,
+                    _ => self.writer = None,
+                },
+                read = self.reader.read_buf(&mut self.buffer), if reads => {
+                    self.note_read(read, before);
+                }
+                () = tokio::time::sleep_until(deadline) => break,
+            }
+        }
+        self.log.chunk(
+            self.number,
+            Side::Judge,
+            bytes.get(..taken).unwrap_or_default(),
+        );
+        taken
+    }
+
+    fn note_read(&mut self, read: std::io::Result<usize>, before: usize) -> Filled {
+        match read {
+            Ok(0) => self.ended(End::Closed),
+            Ok(_) => {
+                let new = self.buffer.get(before..).unwrap_or_default();
+                self.log.chunk(self.number, Side::Server, new);
+                Filled::More
+            }
+            Err(error) => self.ended(End::from(&error)),
+        }
+    }
+
+    fn ended(&mut self, end: End) -> Filled {
+        self.item(Side::Server, Layer::Transport, end.to_string(), &[]);
+        self.end.get_or_insert(end);
+        Filled::Ended
+    }
+
+    /// Waits for more bytes.
+    pub async fn fill(&mut self, deadline: Instant) -> Filled {
+        if self.end.is_some() {
+            return Filled::Ended;
+        }
+        self.buffer.reserve(64 << 10);
+        let before = self.buffer.len();
+        match timeout_at(deadline, self.reader.read_buf(&mut self.buffer)).await {
+            Ok(read) => self.note_read(read, before),
+            Err(_) => Filled::Late,
+        }
+    }
+
+    /// Closes the sending side only.
+    pub async fn shut_down(&mut self) {
+        self.item(Side::Judge, Layer::Transport, "half-close", &[]);
+        if let Some(writer) = &mut self.writer {
+            drop(timeout(WRITE, writer.shutdown()).await);
+        }
+        self.writer = None;
+    }
+}

@@ -1,0 +1,184 @@
+//! The evidence of a case: every byte on every connection, with the time, and what it was.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Bytes that are kept of one case; what is beyond is counted.
+pub const KEPT: usize = 1 << 20;
+
+/// Bytes that are kept of one item.
+const KEPT_OF_ITEM: usize = 64 << 10;
+
+/// Who sent it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The judge.
+    Judge,
+    /// The server.
+    Server,
+}
+
+/// What kind of thing an item is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layer {
+    /// Opening and end of a connection.
+    Transport,
+    /// A head or body of HTTP.
+    Http,
+    /// A WebSocket frame.
+    WebSocket,
+    /// A SPDY frame.
+    Spdy,
+    /// A channel message.
+    Channel,
+    /// Bytes that are none of these, sent on purpose.
+    Raw,
+    /// The case says what it does.
+    Note,
+}
+
+impl Layer {
+    /// In lower case, for reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Transport => "transport",
+            Self::Http => "http",
+            Self::WebSocket => "websocket",
+            Self::Spdy => "spdy",
+            Self::Channel => "channel",
+            Self::Raw => "raw",
+            Self::Note => "note",
+        }
+    }
+}
+
+/// One step of the ladder.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// Since the case began.
+    pub at: Duration,
+    /// Number of the connection within the case, from 1; 0 for notes.
+    pub connection: usize,
+    /// Who.
+    pub side: Side,
+    /// What kind.
+    pub layer: Layer,
+    /// One line of what it says, secrets hidden.
+    pub text: String,
+    /// Its bytes, secrets hidden; the first of them if there are too many.
+    pub bytes: Vec<u8>,
+    /// How many there are.
+    pub length: usize,
+}
+
+/// Bytes as they went over one connection (below TLS they are others), secrets hidden.
+#[derive(Debug, Clone)]
+pub struct Chunk {
+    /// Since the case began.
+    pub at: Duration,
+    /// Number of the connection within the case.
+    pub connection: usize,
+    /// Who.
+    pub side: Side,
+    /// The bytes, or the first of them.
+    pub bytes: Vec<u8>,
+    /// How many there were.
+    pub length: usize,
+}
+
+#[derive(Debug)]
+struct Inner {
+    began: Instant,
+    connections: usize,
+    items: Vec<Item>,
+    chunks: Vec<Chunk>,
+    kept: usize,
+    total: u64,
+}
+
+/// The evidence of one case, shared by its connections.
+#[derive(Debug, Clone)]
+pub struct Log(Arc<Mutex<Inner>>);
+
+impl Default for Log {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Inner {
+            began: Instant::now(),
+            connections: 0,
+            items: Vec::new(),
+            chunks: Vec::new(),
+            kept: 0,
+            total: 0,
+        })))
+    }
+}
+
+impl Log {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of a new connection.
+    #[must_use]
+    pub fn connection(&self) -> usize {
+        let mut inner = self.inner();
+        inner.connections += 1;
+        inner.connections
+    }
+
+    /// Adds a step of the ladder.
+    pub fn item(&self, connection: usize, side: Side, layer: Layer, text: String, bytes: &[u8]) {
+        let mut inner = self.inner();
+        let at = inner.began.elapsed();
+        let room = KEPT_OF_ITEM.min(KEPT.saturating_sub(inner.kept));
+        let kept = bytes.get(..room).unwrap_or(bytes).to_vec();
+        inner.kept += kept.len();
+        // So many items of no bytes are a load test, where the first say enough.
+        if inner.items.len() < 20_000 {
+            inner.items.push(Item {
+                at,
+                connection,
+                side,
+                layer,
+                text,
+                bytes: kept,
+                length: bytes.len(),
+            });
+        }
+    }
+
+    /// Adds bytes as they went over a connection.
+    pub fn chunk(&self, connection: usize, side: Side, bytes: &[u8]) {
+        let mut inner = self.inner();
+        let at = inner.began.elapsed();
+        inner.total += bytes.len() as u64;
+        let room = KEPT.saturating_sub(inner.kept);
+        if inner.chunks.len() >= 20_000 || (room == 0 && !bytes.is_empty()) {
+            return;
+        }
+        let kept = bytes.get(..room).unwrap_or(bytes).to_vec();
+        inner.kept += kept.len();
+        inner.chunks.push(Chunk {
+            at,
+            connection,
+            side,
+            bytes: kept,
+            length: bytes.len(),
+        });
+    }
+
+    /// Says in the ladder what the case does now.
+    pub fn note(&self, text: impl Into<String>) {
+        self.item(0, Side::Judge, Layer::Note, text.into(), &[]);
+    }
+
+    /// What there is: the ladder, the bytes, how many bytes there were.
+    #[must_use]
+    pub fn take(&self) -> (Vec<Item>, Vec<Chunk>, u64) {
+        let mut inner = self.inner();
+        let items = std::mem::take(&mut inner.items);
+        let chunks = std::mem::take(&mut inner.chunks);
+        (items, chunks, inner.total)
+    }
+}

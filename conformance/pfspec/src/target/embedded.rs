@@ -1,0 +1,74 @@
+//! The embedded cluster: gateway, node and pods in this process.
+
+use super::{NoPlace, Place, Placing, Reach, Target, Who, usual_services};
+use crate::case::{ALL_WAYS, Role};
+use pf_program::cluster::{self, Demo};
+
+/// Starts a cluster and makes it the target.
+///
+/// # Errors
+/// Why it does not start.
+pub async fn embedded() -> anyhow::Result<Target> {
+    let demo = Demo::start().await?;
+    Ok(Target {
+        name: "embedded cluster".to_owned(),
+        role: Role::Gateway,
+        minor: Some(37),
+        ways: ALL_WAYS.to_vec(),
+        services: usual_services(),
+        reach: Box::new(Embedded(demo)),
+    })
+}
+
+struct Embedded(Demo);
+
+impl Embedded {
+    fn config(&self, who: Who) -> kube::Config {
+        match who {
+            Who::Forwarder => self.0.admin().clone(),
+            Who::Viewer => self.0.viewer().clone(),
+            Who::Nobody => self.0.nobody().clone(),
+            Who::Anonymous | Who::Stranger => {
+                let mut config = self.0.admin().clone();
+                config.auth_info = kube::config::AuthInfo::default();
+                if who == Who::Stranger {
+                    config.auth_info.token = Some("a-token-that-nobody-has".into());
+                }
+                config
+            }
+        }
+    }
+}
+
+impl Reach for Embedded {
+    fn place(&self, who: Who) -> Placing<'_> {
+        Box::pin(async move {
+            let config = self.config(who);
+            let other = |error: cluster::Unreachable| NoPlace::Elsewhere(error.to_string());
+            let identity = cluster::credentials(&config).await.map_err(other)?;
+            let io = cluster::connect(&config).await;
+            let io = io.map_err(|error| NoPlace::Unreachable(error.to_string()))?;
+            Ok(Place {
+                io,
+                host: config
+                    .cluster_url
+                    .authority()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
+                path: cluster::path(&config, Demo::NAMESPACE, Demo::POD),
+                identity,
+            })
+        })
+    }
+
+    fn path_of(&self, namespace: &str, pod: &str) -> Option<String> {
+        Some(cluster::path(self.0.admin(), namespace, pod))
+    }
+
+    fn clean_up(&self) -> std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+        Box::pin(async {
+            self.0.stop().await;
+            Ok(())
+        })
+    }
+}

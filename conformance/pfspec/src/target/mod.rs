@@ -1,0 +1,168 @@
+//! What is judged: how to reach it, as whom, and what its pod offers.
+
+mod embedded;
+
+pub use embedded::embedded;
+
+use crate::case::{Role, Way};
+use pf_program::cluster::Io;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::pin::Pin;
+
+/// Somebody as whom the target is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Who {
+    /// May forward; everybody if there is no authorization.
+    Forwarder,
+    /// May look up and not forward.
+    Viewer,
+    /// Is known and may nothing.
+    Nobody,
+    /// Says nothing of who it is.
+    Anonymous,
+    /// Has credentials that nobody has given out.
+    Stranger,
+}
+
+/// What a port of the pod does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Service {
+    /// Sends back what it gets; closes once the client has closed.
+    Echo,
+    /// Takes everything, answers nothing.
+    Sink,
+    /// Sends 1 GiB and closes.
+    Source,
+    /// Resets the connection at once.
+    Reset,
+    /// Sends `banner\n`, closes its sending side, goes on receiving.
+    HalfClose,
+    /// Gets N (8 bytes, big-endian) and N bytes; answers with their SHA-256 in hexadecimal and `\n`, and closes.
+    Hash,
+    /// Gets N (8 bytes, big-endian); sends N bytes of sequence N, then keeps the connection until the client closes.
+    Random,
+    /// Gets `go\n`; sends 65536 bytes of sequence 65536 at once, then keeps the connection until the client closes.
+    Early,
+    /// Accepts, and reads and sends nothing.
+    NeverReads,
+    /// Nothing listens there.
+    Closed,
+    /// HTTP/1.1.
+    Http,
+}
+
+impl Service {
+    /// All of them, the name for `--port NAME=NUMBER`, and the port unless that says otherwise.
+    pub const ALL: [(Self, &'static str, u16); 11] = [
+        (Self::Echo, "echo", 7000),
+        (Self::Sink, "sink", 7001),
+        (Self::Source, "source", 7002),
+        (Self::Reset, "reset", 7003),
+        (Self::HalfClose, "halfclose", 7004),
+        (Self::Hash, "hash", 7005),
+        (Self::Random, "random", 7006),
+        (Self::Early, "early", 7007),
+        (Self::NeverReads, "neverreads", 7009),
+        (Self::Closed, "closed", 7999),
+        (Self::Http, "http", 8080),
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::ALL
+            .iter()
+            .find(|(service, ..)| *service == self)
+            .map_or("", |(_, name, _)| name)
+    }
+}
+
+/// A connection that is ready for a request head.
+pub struct Place {
+    /// Bytes in and out.
+    pub io: Box<dyn Io>,
+    /// Value of `Host`.
+    pub host: String,
+    /// Path of the pod's port-forward.
+    pub path: String,
+    /// Head fields that say who asks. Their values are secrets.
+    pub identity: Vec<(String, Vec<u8>)>,
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Place")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoPlace {
+    /// The server cannot be reached: a result of a case.
+    Unreachable(String),
+    /// There is nobody of this kind, or no such thing.
+    NotOffered(String),
+    /// Somebody else failed: whoever gives out the address.
+    Elsewhere(String),
+}
+
+/// What [`Reach::place`] comes to.
+pub type Placing<'a> = Pin<Box<dyn Future<Output = Result<Place, NoPlace>> + Send + 'a>>;
+
+/// The way to a target.
+pub trait Reach: Send + Sync {
+    /// Connects.
+    fn place(&self, who: Who) -> Placing<'_>;
+
+    /// Connects without offering `http/1.1` in ALPN but `protocols`; only for targets with TLS.
+    fn place_with_alpn(&self, _protocols: &[&[u8]]) -> Placing<'_> {
+        Box::pin(async { Err(NoPlace::NotOffered("the target has no TLS".to_owned())) })
+    }
+
+    /// The path of another pod's port-forward, if paths name pods.
+    fn path_of(&self, _namespace: &str, _pod: &str) -> Option<String> {
+        None
+    }
+
+    /// Ends what was started for the run: pods, namespaces, processes.
+    fn clean_up(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// What is judged.
+pub struct Target {
+    /// For reports; no secret in it.
+    pub name: String,
+    /// What kind of server it is.
+    pub role: Role,
+    /// Kubernetes minor version (of the streaming server, for a runtime), if it is known.
+    pub minor: Option<u16>,
+    /// Ways that it should serve; cases on others say UNSUPPORTED.
+    pub ways: Vec<Way>,
+    /// Ports of its pod.
+    pub services: BTreeMap<Service, u16>,
+    /// The way to it.
+    pub reach: Box<dyn Reach>,
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut s = f.debug_struct("Target");
+        s.field("name", &self.name)
+            .field("role", &self.role)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The ports of the test image and of the embedded cluster.
+#[must_use]
+pub fn usual_services() -> BTreeMap<Service, u16> {
+    Service::ALL
+        .iter()
+        .map(|(service, _, port)| (*service, *port))
+        .collect()
+}

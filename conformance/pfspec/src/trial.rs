@@ -1,0 +1,252 @@
+//! What a running case has in hand: the target, its dice, its evidence.
+
+use crate::case::{Role, Stop, Way};
+use crate::dice::Dice;
+use crate::probe::channels::Channels;
+use crate::probe::connection::Connection;
+use crate::probe::http::{Answer, Request};
+use crate::probe::log::Log;
+use crate::probe::session::{Carrier, Session};
+use crate::probe::websocket::WebSocket;
+use crate::target::{NoPlace, Service, Target, Who};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use sha1::{Digest as _, Sha1};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The protocol of port-forward over SPDY.
+pub const PROTOCOL: &str = "portforward.k8s.io";
+/// The subprotocol of the tunnel.
+pub const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
+
+/// A running case.
+#[derive(Debug)]
+pub struct Trial {
+    /// What is judged.
+    pub target: Arc<Target>,
+    /// On what this run of the case travels.
+    pub way: Way,
+    /// Random numbers of this run.
+    pub dice: Dice,
+    /// Evidence.
+    pub log: Log,
+    /// How long to wait for what should come at once.
+    pub patience: Duration,
+}
+
+/// A connected request: where it goes and what its fields of identity are.
+#[derive(Debug)]
+pub struct Ready {
+    /// The connection.
+    pub connection: Connection,
+    /// Fields of identity.
+    identity: Vec<(String, Vec<u8>)>,
+    host: String,
+    path: String,
+}
+
+impl Ready {
+    /// Sends a request as it is, with the fields of identity, and reads the answer.
+    ///
+    /// `{path}` in the target is replaced by the path of the pod's port-forward; `Host` is added unless it is there.
+    pub async fn ask(&mut self, request: &Request, patience: Duration) -> Result<Answer, Stop> {
+        self.send(request).await?;
+        self.connection.answer(patience).await
+    }
+
+    /// Sends a request as [`Ready::ask`] does.
+    pub async fn send(&mut self, request: &Request) -> Result<(), Stop> {
+        let mut request = request.clone();
+        request.target = request.target.replace("{path}", &self.path);
+        if !request
+            .fields
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case("host"))
+        {
+            request
+                .fields
+                .insert(0, ("Host".to_owned(), self.host.clone()));
+        }
+        let bytes = request.bytes(&self.identity);
+        self.connection.send_head(&request, &bytes).await
+    }
+}
+
+impl Trial {
+    /// Says in the ladder what the case does now.
+    pub fn note(&self, text: impl Into<String>) {
+        self.log.note(text);
+    }
+
+    /// The port of a service of the target's pod.
+    ///
+    /// # Errors
+    /// UNSUPPORTED if its pod has none.
+    pub fn port(&self, service: Service) -> Result<u16, Stop> {
+        self.target
+            .services
+            .get(&service)
+            .copied()
+            .ok_or_else(|| Stop::Unsupported(format!("the pod has no port {}", service.name())))
+    }
+
+    /// The path of another pod.
+    ///
+    /// # Errors
+    /// UNSUPPORTED if paths name no pods.
+    pub fn path_of(&self, namespace: &str, pod: &str) -> Result<String, Stop> {
+        self.target
+            .reach
+            .path_of(namespace, pod)
+            .ok_or_else(|| Stop::Unsupported("the target's paths name no pods".to_owned()))
+    }
+
+    /// Whether an API server is judged.
+    #[must_use]
+    pub fn is_gateway(&self) -> bool {
+        self.target.role == Role::Gateway
+    }
+
+    /// Connects; the request is still to be sent.
+    pub async fn connect(&self) -> Result<Ready, Stop> {
+        self.connect_as(Who::Forwarder).await
+    }
+
+    /// The same as somebody else.
+    pub async fn connect_as(&self, who: Who) -> Result<Ready, Stop> {
+        self.placed(self.target.reach.place(who).await)
+    }
+
+    /// The same offering other protocols in ALPN.
+    pub async fn connect_with_alpn(&self, protocols: &[&[u8]]) -> Result<Ready, Stop> {
+        self.placed(self.target.reach.place_with_alpn(protocols).await)
+    }
+
+    fn placed(&self, placed: Result<crate::target::Place, NoPlace>) -> Result<Ready, Stop> {
+        match placed {
+            Ok(place) => {
+                let hidden = place
+                    .identity
+                    .iter()
+                    .filter(|(name, _)| name != "user-agent")
+                    .map(|(_, value)| value.clone())
+                    .collect();
+                Ok(Ready {
+                    connection: Connection::new(place.io, self.log.clone(), hidden),
+                    identity: place.identity,
+                    host: place.host,
+                    path: place.path,
+                })
+            }
+            Err(NoPlace::Unreachable(text)) => Err(Stop::departure("a connection", text)),
+            Err(NoPlace::NotOffered(text)) => Err(Stop::Unsupported(text)),
+            Err(NoPlace::Elsewhere(text)) => Err(Stop::Inconclusive(text)),
+        }
+    }
+
+    /// The right request for SPDY.
+    #[must_use]
+    pub fn spdy_request(&self) -> Request {
+        Request::new("POST", "{path}")
+            .with("Connection", "Upgrade")
+            .with("Upgrade", "SPDY/3.1")
+            .with("X-Stream-Protocol-Version", PROTOCOL)
+            .with("Content-Length", "0")
+    }
+
+    /// The right request for a WebSocket with this subprotocol. `query` is empty or begins with `?`.
+    #[must_use]
+    pub fn websocket_request(&self, subprotocol: &str, query: &str) -> Request {
+        Request::new("GET", format!("{{path}}{query}"))
+            .with("Connection", "Upgrade")
+            .with("Upgrade", "websocket")
+            .with("Sec-WebSocket-Version", "13")
+            .with("Sec-WebSocket-Key", KEY)
+            .with("Sec-WebSocket-Protocol", subprotocol)
+    }
+
+    /// The query that asks for ports, as the target names it.
+    #[must_use]
+    pub fn ports_query(&self, ports: &[u16]) -> String {
+        // A gateway calls it `ports`, a node and a runtime `port`.
+        let name = if self.is_gateway() { "ports" } else { "port" };
+        let list: Vec<String> = ports.iter().map(ToString::to_string).collect();
+        format!("?{name}={}", list.join(","))
+    }
+
+    /// Connects, sends a request and reads the answer.
+    pub async fn ask(&self, request: &Request) -> Result<(Ready, Answer), Stop> {
+        self.ask_as(Who::Forwarder, request).await
+    }
+
+    /// The same as somebody else.
+    pub async fn ask_as(&self, who: Who, request: &Request) -> Result<(Ready, Answer), Stop> {
+        let mut ready = self.connect_as(who).await?;
+        let answer = ready.ask(request, self.patience).await?;
+        Ok((ready, answer))
+    }
+
+    /// Opens a SPDY session on the way of this run.
+    pub async fn session(&self) -> Result<Session, Stop> {
+        let carrier = if self.way == Way::Tunnel {
+            Carrier::Tunnel(self.websocket(TUNNEL, "").await?)
+        } else {
+            let (ready, answer) = self.ask(&self.spdy_request()).await?;
+            if answer.status != 101 {
+                return Err(Stop::departure(
+                    "101 for the upgrade to SPDY",
+                    answer.to_string(),
+                ));
+            }
+            Carrier::Plain(ready.connection)
+        };
+        Ok(Session::new(carrier, self.patience))
+    }
+
+    /// Opens a WebSocket, and checks the handshake.
+    pub async fn websocket(&self, subprotocol: &str, query: &str) -> Result<WebSocket, Stop> {
+        let request = self.websocket_request(subprotocol, query);
+        let (ready, answer) = self.ask(&request).await?;
+        let expected = format!("101 for the WebSocket with {subprotocol}");
+        if answer.status != 101 {
+            return Err(Stop::departure(expected, answer.to_string()));
+        }
+        let got = answer.field("sec-websocket-protocol").unwrap_or_default();
+        if answer.field("sec-websocket-accept") != Some(&accept()) || got != subprotocol {
+            let text = format!("101 with subprotocol {got:?}, or a wrong Sec-WebSocket-Accept");
+            return Err(Stop::departure(expected, text));
+        }
+        Ok(WebSocket::new(ready.connection))
+    }
+
+    /// Opens channels for ports in the form of this run; the first messages are still to be waited for.
+    pub async fn channels(&self, ports: &[u16]) -> Result<Channels, Stop> {
+        let base64 = self.way == Way::V4Base64;
+        let subprotocol = if base64 {
+            "v4.base64.channel.k8s.io"
+        } else {
+            "v4.channel.k8s.io"
+        };
+        let websocket = self
+            .websocket(subprotocol, &self.ports_query(ports))
+            .await?;
+        Ok(Channels::new(
+            websocket,
+            base64,
+            ports.to_vec(),
+            self.patience,
+        ))
+    }
+}
+
+/// The key of every handshake of the judge: that of RFC 6455, section 1.3.
+pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+/// The answer to [`KEY`].
+#[must_use]
+pub fn accept() -> String {
+    let mut hash = Sha1::new();
+    hash.update(KEY);
+    hash.update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    BASE64_STANDARD.encode(hash.finalize())
+}

@@ -1,0 +1,166 @@
+//! Ways to a cluster, for `pfspec`: kubeconfig, credentials and TLS as `pf` has them, and the embedded
+//! cluster.
+
+use crate::config::Selection;
+use crate::dial::{self, Wire};
+use crate::embedded::{self, Embedded, objects};
+use crate::exit::Failure;
+use crate::output::Output;
+use crate::{config, kubeconfig};
+use std::fmt;
+use std::path::PathBuf;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// A connection as a judge needs it: bytes in and out.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// Why there is no cluster, or no way to it. What `Display` gives is for the user.
+#[derive(Debug)]
+pub struct Unreachable {
+    text: String,
+    code: u8,
+}
+
+impl Unreachable {
+    /// The exit code of `pf` for it: 1 general, 2 usage, 3 credentials.
+    #[must_use]
+    pub fn code(&self) -> u8 {
+        self.code
+    }
+}
+
+impl fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.text.trim_start_matches("error: ");
+        f.write_str(text.trim_start_matches("error upgrading connection: "))
+    }
+}
+
+impl std::error::Error for Unreachable {}
+
+impl From<Failure> for Unreachable {
+    fn from(failure: Failure) -> Self {
+        Self {
+            text: failure.to_string(),
+            code: failure.exit as u8,
+        }
+    }
+}
+
+/// Which cluster, as kubectl's flags say it.
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "filled in by one program, flag by flag"
+)]
+#[derive(Debug, Clone, Default)]
+pub struct Choice {
+    /// `--kubeconfig`
+    pub kubeconfig: Option<PathBuf>,
+    /// `--context`
+    pub context: Option<String>,
+    /// `--cluster`
+    pub cluster: Option<String>,
+    /// `--user`
+    pub user: Option<String>,
+}
+
+/// Reads the configuration as `pf` does; credential plugins are run.
+///
+/// # Errors
+/// Code 2 for a bad configuration, 3 for a plugin that gives nothing.
+pub async fn load(choice: &Choice) -> Result<kube::Config, Unreachable> {
+    let output = Output::new(0).map_err(|error| Unreachable {
+        text: error.to_string(),
+        code: 1,
+    })?;
+    let selection = Selection {
+        kubeconfig: choice.kubeconfig.clone(),
+        context: choice.context.clone(),
+        cluster: choice.cluster.clone(),
+        user: choice.user.clone(),
+    };
+    Ok(config::load(&selection, &output).await?)
+}
+
+/// The text of a token file or another small file with a secret, at most 1 MiB.
+///
+/// # Errors
+/// The file's own.
+pub fn read_secret(file: &std::path::Path) -> std::io::Result<zeroize::Zeroizing<String>> {
+    kubeconfig::read_text(file)
+}
+
+/// TCP and, for `https`, TLS with ALPN `http/1.1`.
+///
+/// # Errors
+/// What failed, of name, TCP, TLS.
+pub async fn connect(config: &kube::Config) -> Result<Box<dyn Io>, Unreachable> {
+    Ok(match dial::connect(config).await? {
+        Wire::Plain(io) => Box::new(io),
+        Wire::Tls(io) => io,
+    })
+}
+
+/// The head fields that say who we are, names in lower case. Their values are secrets.
+///
+/// # Errors
+/// Code 3 if there are no credentials to be had.
+pub async fn credentials(config: &kube::Config) -> Result<Vec<(String, Vec<u8>)>, Unreachable> {
+    Ok(dial::fields(config).await?)
+}
+
+/// Path of a pod's port-forward request.
+#[must_use]
+pub fn path(config: &kube::Config, namespace: &str, pod: &str) -> String {
+    dial::path(config, namespace, pod)
+}
+
+/// A cluster in this process: gateway, node, demo pods. Dropping it ends it.
+pub struct Demo(Embedded);
+
+impl fmt::Debug for Demo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Demo").field(&self.0.url()).finish()
+    }
+}
+
+impl Demo {
+    /// Namespace of its pods.
+    pub const NAMESPACE: &'static str = objects::NAMESPACE;
+    /// A pod that runs.
+    pub const POD: &'static str = "web";
+
+    /// Starts it on a loopback port.
+    ///
+    /// # Errors
+    /// If there is no port, or no certificate could be made.
+    pub async fn start() -> Result<Self, Unreachable> {
+        let started = embedded::start().await;
+        Ok(Self(started.map_err(|error| embedded::failure(&error))?))
+    }
+
+    /// Somebody who may do everything.
+    #[must_use]
+    pub fn admin(&self) -> &kube::Config {
+        &self.0.config
+    }
+
+    /// Somebody who may look up and not forward.
+    #[must_use]
+    pub fn viewer(&self) -> &kube::Config {
+        &self.0.viewer
+    }
+
+    /// Somebody who may nothing.
+    #[must_use]
+    pub fn nobody(&self) -> &kube::Config {
+        &self.0.nobody
+    }
+
+    /// Ends every session in order.
+    pub async fn stop(&self) {
+        self.0.stop().await;
+    }
+}
