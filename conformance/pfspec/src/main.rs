@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 fn main() -> ExitCode {
     drop(rustls::crypto::ring::default_provider().install_default());
+    // For now: words that ids must contain; PFSPEC_KUBECONFIG and PFSPEC_POD (NAMESPACE/NAME) name an API server.
     let globs: Vec<String> = std::env::args().skip(1).collect();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -18,7 +19,19 @@ fn main() -> ExitCode {
         }
     };
     runtime.block_on(async {
-        let target = match pfspec::target::embedded().await {
+        let target = match std::env::var_os("PFSPEC_KUBECONFIG") {
+            None => pfspec::target::embedded().await,
+            Some(kubeconfig) => {
+                let choice = pf_program::cluster::Choice {
+                    kubeconfig: Some(kubeconfig.into()),
+                    ..Default::default()
+                };
+                let pod = std::env::var("PFSPEC_POD").unwrap_or_default();
+                let (namespace, name) = pod.split_once('/').unwrap_or(("default", "peer"));
+                pfspec::target::apiserver(&choice, namespace, name).await
+            }
+        };
+        let target = match target {
             Ok(target) => Arc::new(target),
             Err(error) => {
                 eprintln!("error: {error:#}");

@@ -1,7 +1,9 @@
 //! What is judged: how to reach it, as whom, and what its pod offers.
 
+mod apiserver;
 mod embedded;
 
+pub use apiserver::apiserver;
 pub use embedded::embedded;
 
 use crate::case::{Role, Way};
