@@ -1,6 +1,5 @@
 //! Masking beside memcpy; messages beside fastwebsockets and tungstenite. All of them read from and
-//! write to memory, through the same two types, and keep their connection from one round to the next when
-//! they write.
+//! write to memory, through the same two types, and keep their connection from one round to the next.
 //!
 //! The peers' interfaces differ, so ours is there twice. Read: in parts, as they come, and as whole
 //! messages, which is what the peers return. Written: from a `Bytes` that the application keeps a
@@ -19,7 +18,7 @@
 )]
 
 use benches::stats::percentile;
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use fastwebsockets::{Frame, OpCode, Payload, WebSocket};
 use std::hint::black_box;
@@ -27,44 +26,67 @@ use std::io::{self, Read, Write};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use wsstream::{Config, Connection, Event, Kind, Role, mask};
 
 /// Bytes of payload per iteration.
 const TOTAL: usize = 4 << 20;
 const READ: usize = 64 << 10;
-/// About what a socket's buffer is; a larger message makes it larger. It stays in a cache, which memory that others drive out of it does not.
+/// About what a socket's buffer is. It stays in a cache, which memory that others drive out of it does not.
 const SINK: usize = 256 << 10;
 const SIZES: [usize; 3] = [1 << 10, 16 << 10, 1 << 20];
 
-/// A socket made of memory: what is written is copied into one buffer, over and over.
+/// A socket made of memory: what is read is `all`, over and over; what is written is copied into one buffer, round
+/// and round.
 struct Memory<'a> {
+    all: &'a [u8],
     input: &'a [u8],
     sink: Vec<u8>,
+    at: usize,
 }
 
 impl<'a> Memory<'a> {
     fn new(input: &'a [u8]) -> Self {
         Self {
+            all: input,
             input,
-            sink: Vec::with_capacity(SINK),
+            sink: vec![0; SINK],
+            at: 0,
         }
     }
 
-    fn store(&mut self, bytes: &[u8]) {
-        if self.sink.len() + bytes.len() > self.sink.capacity() {
-            self.sink.clear();
+    fn next(&mut self, n: usize) -> &[u8] {
+        if self.input.is_empty() {
+            self.input = self.all;
         }
-        self.sink.extend_from_slice(bytes);
+        let (taken, rest) = self.input.split_at(self.input.len().min(n));
+        self.input = rest;
+        taken
+    }
+
+    fn store(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let n = bytes.len().min(SINK - self.at);
+            let (now, rest) = bytes.split_at(n);
+            self.sink[self.at..self.at + n].copy_from_slice(now);
+            self.at = (self.at + n) % SINK;
+            bytes = rest;
+        }
+    }
+
+    fn write_slices(&mut self, bufs: &[io::IoSlice<'_>]) -> usize {
+        for buf in bufs {
+            self.store(buf);
+        }
+        bufs.iter().map(|b| b.len()).sum()
     }
 }
 
 impl Read for Memory<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match self.input.read(buf)? {
-            0 => Err(io::ErrorKind::WouldBlock.into()),
-            n => Ok(n),
-        }
+        let taken = self.next(buf.len());
+        buf[..taken.len()].copy_from_slice(taken);
+        Ok(taken.len())
     }
 }
 
@@ -85,12 +107,7 @@ impl AsyncRead for Memory<'_> {
         _: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let (taken, rest) = self.input.split_at(self.input.len().min(buf.remaining()));
-        if taken.is_empty() {
-            return Poll::Pending;
-        }
-        buf.put_slice(taken);
-        self.input = rest;
+        buf.put_slice(self.next(buf.remaining()));
         Poll::Ready(Ok(()))
     }
 }
@@ -110,10 +127,7 @@ impl AsyncWrite for Memory<'_> {
         _: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        for buf in bufs {
-            self.store(buf);
-        }
-        Poll::Ready(Ok(bufs.iter().map(|b| b.len()).sum()))
+        Poll::Ready(Ok(self.write_slices(bufs)))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -129,7 +143,7 @@ impl AsyncWrite for Memory<'_> {
     }
 }
 
-/// Polls once: memory is always ready, unless it is at its end.
+/// Polls once: memory is always ready.
 fn now<T>(future: impl Future<Output = T>) -> Option<T> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => Some(value),
@@ -143,6 +157,13 @@ fn config(role: Role) -> Config {
     config
 }
 
+/// Messages in one piece.
+fn whole() -> Connection {
+    let mut config = config(Role::Server);
+    config.whole = true;
+    Connection::new(config).unwrap()
+}
+
 fn write_out(conn: &mut Connection, memory: &mut Memory<'_>) {
     let outgoing = conn.outgoing();
     // One by one: memory gains nothing from a vectored write.
@@ -154,18 +175,22 @@ fn write_out(conn: &mut Connection, memory: &mut Memory<'_>) {
     }
 }
 
-/// `TOTAL` bytes read; `whole`: as whole messages.
-fn read_all(bytes: &[u8], whole: bool) {
+/// Our reader of `bytes`, `TOTAL` of payload a call; `join`: parts are put together here.
+fn reader(bytes: &'static [u8], mut conn: Connection, join: bool) -> impl FnMut() {
     let mut memory = Memory::new(bytes);
-    let mut conn = Connection::new(config(Role::Server)).unwrap();
     let mut input = BytesMut::new();
     let mut parts = BytesMut::new();
-    let (mut got, at) = (0, Instant::now());
-    while got < TOTAL {
-        input.reserve(READ);
-        let read = now(tokio::io::AsyncReadExt::read_buf(&mut memory, &mut input));
-        assert!(read.is_some());
-        while let Some(event) = conn.poll_event(at, &mut input).unwrap() {
+    let at = Instant::now();
+    move || {
+        let mut got = 0;
+        while got < TOTAL {
+            let Some(event) = conn.poll_event(at, &mut input).unwrap() else {
+                let room = conn.reserve(&mut input);
+                let mut place = (&mut input).limit(room);
+                let read = now(memory.read_buf(&mut place));
+                assert!(read.is_some());
+                continue;
+            };
             let Event::Message {
                 begins,
                 payload,
@@ -175,7 +200,7 @@ fn read_all(bytes: &[u8], whole: bool) {
             else {
                 continue;
             };
-            if !whole || (begins && ends) {
+            if !join || (begins && ends) {
                 got += black_box(payload).len();
             } else {
                 parts.extend_from_slice(&payload);
@@ -256,26 +281,27 @@ fn read_bare(bytes: &[u8], size: usize) {
 
 fn decoding(size: usize) -> Vec<Case> {
     let bytes: &[u8] = wire(Role::Client, size).leak();
+    let parts = || Connection::new(config(Role::Server)).unwrap();
+    let theirs = fastwebsockets::Role::Server;
+    let mut socket = WebSocket::after_handshake(Memory::new(bytes), theirs);
     let fast = move || {
-        let theirs = fastwebsockets::Role::Server;
-        let mut socket = WebSocket::after_handshake(Memory::new(bytes), theirs);
         let mut got = 0;
         while got < TOTAL {
             got += black_box(now(socket.read_frame()).unwrap().unwrap().payload).len();
         }
     };
+    let theirs = tungstenite::protocol::Role::Server;
+    let mut socket = tungstenite::WebSocket::from_raw_socket(Memory::new(bytes), theirs, None);
     let tungstenite = move || {
-        let theirs = tungstenite::protocol::Role::Server;
-        let memory = Memory::new(bytes);
-        let mut socket = tungstenite::WebSocket::from_raw_socket(memory, theirs, None);
         let mut got = 0;
         while got < TOTAL {
             got += black_box(socket.read().unwrap().into_data()).len();
         }
     };
     vec![
-        Case::new("wsstream", move || read_all(bytes, false)),
-        Case::new("wsstream, whole", move || read_all(bytes, true)),
+        Case::new("wsstream", reader(bytes, parts(), false)),
+        Case::new("wsstream, joined", reader(bytes, parts(), true)),
+        Case::new("wsstream, whole", reader(bytes, whole(), false)),
         Case::new(FAST, fast),
         Case::new(TUNGSTENITE, tungstenite),
         Case::new(BARE, move || read_bare(bytes, size)),
@@ -291,6 +317,25 @@ fn encoding(role: Role, size: usize) -> Vec<Case> {
     let whole = move || {
         for _ in 0..times {
             conn.send(Kind::Binary, &mut kept.clone(), true).unwrap();
+            write_out(&mut conn, &mut memory);
+        }
+    };
+    let (mut memory, mut conn) = ours();
+    let kept = payload.clone();
+    let through = move || {
+        for _ in 0..times {
+            let mut payload = kept.clone();
+            conn.send_through(&mut payload, size, |slices| memory.write_slices(slices))
+                .unwrap();
+            write_out(&mut conn, &mut memory);
+        }
+    };
+    let (mut memory, mut conn) = ours();
+    let kept = payload.clone();
+    let slice_through = move || {
+        for _ in 0..times {
+            conn.send_through(&mut &kept[..], size, |slices| memory.write_slices(slices))
+                .unwrap();
             write_out(&mut conn, &mut memory);
         }
     };
@@ -341,7 +386,9 @@ fn encoding(role: Role, size: usize) -> Vec<Case> {
     };
     vec![
         Case::new("wsstream", whole),
+        Case::new("wsstream, through", through),
         Case::new("wsstream, slice", slice),
+        Case::new("wsstream, slice, through", slice_through),
         Case::new(FAST, fast),
         Case::new(TUNGSTENITE, tungstenite),
         Case::new(BARE, bare),

@@ -170,6 +170,42 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WsByteStream<T> {
         }
     }
 
+    /// Sends a message: straight to the socket if nothing waits, else behind what does. Pending: it is
+    /// queued, and the socket full.
+    fn send(
+        &mut self,
+        source: &mut Slices<'_>,
+        n: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let (io, unflushed) = (&mut self.io, &mut self.unflushed);
+        let mut written = Poll::Ready(Ok(()));
+        let sent = if io.is_write_vectored() {
+            self.tunnel.write_through(source, n, |slices| {
+                let taken = Pin::new(&mut *io).poll_write_vectored(cx, slices);
+                let n = match taken {
+                    Poll::Ready(Ok(n)) => n,
+                    _ => 0,
+                };
+                written = taken.map_ok(|_| ());
+                *unflushed |= n > 0;
+                n
+            })
+        } else {
+            // It would get the head alone.
+            self.tunnel.write(source, n)
+        };
+        if let Err(error) = sent {
+            return Poll::Ready(Err(match &self.failed {
+                Some(failed) => io_error(failed.clone()),
+                None => io::Error::new(io::ErrorKind::BrokenPipe, error),
+            }));
+        }
+        self.write_failed |= matches!(written, Poll::Ready(Err(_)));
+        ready!(written)?;
+        self.poll_out(cx)
+    }
+
     /// Writes what waits, without flushing.
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let before = self.tunnel.outgoing().len();
@@ -265,18 +301,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WsByteStream<T> {
         if n == 0 {
             return Poll::Ready(Ok(0));
         }
-        if let Err(error) = this.tunnel.write(&mut source, n) {
-            let error = match &this.failed {
-                Some(failed) => io_error(failed.clone()),
-                None => io::Error::new(io::ErrorKind::BrokenPipe, error),
-            };
-            return Poll::Ready(Err(error));
-        }
         // What the socket does not take now, flushing or the next write carries on with.
-        if let Poll::Ready(Err(error)) = this.poll_out(cx) {
-            return Poll::Ready(Err(error));
+        match this.send(&mut source, n, cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            _ => Poll::Ready(Ok(n)),
         }
-        Poll::Ready(Ok(n))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -323,6 +352,17 @@ impl<'a> Slices<'a> {
 }
 
 impl Buf for Slices<'_> {
+    fn chunks_vectored<'a>(&'a self, slots: &mut [IoSlice<'a>]) -> usize {
+        let mut filled: usize = 0;
+        let mut taken = self.taken;
+        for (slot, slice) in slots.iter_mut().zip(self.slices) {
+            *slot = IoSlice::new(slice.get(taken..).unwrap_or_default());
+            taken = 0;
+            filled = filled.saturating_add(1);
+        }
+        filled
+    }
+
     fn remaining(&self) -> usize {
         let all: usize = self.slices.iter().map(|slice| slice.len()).sum();
         all.saturating_sub(self.taken)

@@ -41,14 +41,24 @@ impl Default for Limits {
     }
 }
 
+/// The ceiling of [`Limits::message`].
+const MESSAGE: u64 = 1 << 30;
+
 impl Limits {
+    /// Messages that are collected need a limit.
+    pub(crate) const UNLIMITED: ConfigError = ConfigError {
+        name: "message",
+        value: u64::MAX,
+        ceiling: MESSAGE,
+    };
+
     /// Whether every limit is between 1 and its ceiling.
     ///
     /// # Errors
     /// The first that is not.
     pub fn check(&self) -> Result<(), ConfigError> {
         let table = [
-            ("message", self.message.unwrap_or(1), 1 << 30),
+            ("message", self.message.unwrap_or(1), MESSAGE),
             ("fragments", self.fragments.unwrap_or(1).into(), 1 << 20),
             ("control", self.control.into(), 100_000),
             ("pongs", self.pongs.into(), 1024),
@@ -79,6 +89,10 @@ pub struct Config {
     pub keys: MaskKeys,
     /// The budgets.
     pub limits: Limits,
+    /// Whether a message is told whole, in one part, and not as it comes. A frame then waits in the input, where it is
+    /// received in place ([`crate::Connection::reserve`]), and a message of several frames is put together; both
+    /// together keep to [`Limits::message`], which cannot be `None`. Default `false`.
+    pub whole: bool,
 }
 
 impl Config {
@@ -89,6 +103,7 @@ impl Config {
             role,
             keys: MaskKeys::system(),
             limits: Limits::default(),
+            whole: false,
         }
     }
 

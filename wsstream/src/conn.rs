@@ -12,6 +12,12 @@ use crate::utf8::Utf8;
 use bytes::{Buf, Bytes, BytesMut};
 use std::time::{Duration, Instant};
 
+mod through;
+mod whole;
+
+use through::fill;
+use whole::Joined;
+
 /// The message being received.
 #[derive(Debug)]
 struct Incoming {
@@ -50,6 +56,8 @@ pub struct Connection {
     decoder: Decoder,
     outgoing: Outgoing,
     message: Option<Incoming>,
+    /// Where messages are put together, if they are told whole.
+    joined: Option<Joined>,
     /// The message being sent in pieces.
     sending: Option<(Kind, Utf8)>,
     close_sent: bool,
@@ -64,24 +72,6 @@ pub struct Connection {
 /// Payloads below this are copied also where they need not be: a piece more costs more.
 const COPY_BELOW: usize = 2 << 10;
 
-/// Fills `to` from `from`, masked with `key` as it is copied.
-fn fill(to: &mut [u8], key: Option<[u8; 4]>, from: &mut impl Buf) {
-    let mut done: usize = 0;
-    while let Some(rest) = to.get_mut(done..)
-        && !rest.is_empty()
-    {
-        let piece = from.chunk();
-        let n = piece.len().min(rest.len());
-        match (key, piece.get(..n), rest.get_mut(..n)) {
-            (Some(key), ..) => mask::copy(key, u64::try_from(done).unwrap_or(0), piece, rest),
-            (None, Some(piece), Some(place)) => place.copy_from_slice(piece),
-            _ => {}
-        }
-        from.advance(n);
-        done = done.saturating_add(n);
-    }
-}
-
 /// As many control frames as [`Limits::control`] says have this time together (B19).
 const CONTROL_TIME: Duration = Duration::from_secs(10);
 
@@ -92,11 +82,15 @@ impl Connection {
     /// A limit is out of its range.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         config.limits.check()?;
+        if config.whole && config.limits.message.is_none() {
+            return Err(Limits::UNLIMITED);
+        }
         Ok(Self {
             role: config.role,
             keys: config.keys,
             limits: config.limits,
-            decoder: Decoder::new(config.role),
+            decoder: Decoder::new(config.role).in_whole_frames(config.whole),
+            joined: config.whole.then(Joined::default),
             outgoing: Outgoing::default(),
             message: None,
             sending: None,
@@ -157,7 +151,7 @@ impl Connection {
                 Err(error) => return Err(self.fail(error.into())),
             };
             let event = match frame {
-                Frame::Data(data) => self.on_data(data).map(|e| e.map(Ok)),
+                Frame::Data(data) => self.on_data(data).map(|e| self.join(e?).map(Ok)),
                 Frame::Control { opcode, payload } => {
                     self.on_control(now, opcode, payload).map(Some)
                 }
@@ -304,6 +298,7 @@ impl Connection {
     /// The connection is over because of the peer; it is told why.
     fn fail(&mut self, error: ConnectionError) -> ConnectionError {
         self.message = None;
+        self.joined = self.joined.take().map(|_| Joined::default());
         self.failed = Some(error.clone());
         if let (Some(code), false) = (error.close_code(), self.close_sent) {
             // Without a key there is no Close; the connection ends all the same.
@@ -453,29 +448,6 @@ impl Connection {
             Role::Server => Ok(None),
             Role::Client => self.keys.next_key().map(Some),
         }
-    }
-
-    /// Queues one whole binary message made of the first `n` bytes of `from`, in one buffer: one
-    /// copy, with the mask put on as it is made.
-    ///
-    /// # Errors
-    /// See [`SendError`]; `from` is untouched.
-    #[inline]
-    pub fn send_from(&mut self, from: &mut impl Buf, n: usize) -> Result<(), SendError> {
-        let (key, place) = self.place(n.min(from.remaining()))?;
-        fill(place, key, from);
-        Ok(())
-    }
-
-    /// Where the payload of a whole binary message is to be copied to, and the key to mask it with.
-    fn place(&mut self, n: usize) -> Result<(Option<[u8; 4]>, &mut [u8]), SendError> {
-        self.may_send()?;
-        if self.sending.is_some() {
-            return Err(SendError::OtherMessage);
-        }
-        let key = self.key()?;
-        let head = Self::head(key, Opcode::Binary, true, n);
-        Ok((key, self.outgoing.copy(&head, n)))
     }
 
     /// Queues a ping, before data that waits.

@@ -79,8 +79,12 @@ impl Data {
 #[derive(Debug)]
 pub struct Decoder {
     masked: bool,
-    /// The data frame being read: its head, and how much of its payload has come.
+    /// The data frame being read: its head, and how much of its payload has been handed out.
     current: Option<(Head, u64)>,
+    /// Data frames are handed out whole.
+    whole: bool,
+    /// Bytes at the front of the input that are unmasked, and wait for the rest of their frame.
+    held: usize,
     /// Where the current or next frame begins.
     offset: u64,
     /// Where the frame behind the current one begins.
@@ -95,10 +99,29 @@ impl Decoder {
         Self {
             masked: matches!(role, Role::Server),
             current: None,
+            whole: false,
+            held: 0,
             offset: 0,
             next: 0,
             failed: None,
         }
+    }
+
+    /// Payload of a frame is handed out in one part; a frame whose head comes before the rest begins with an empty one.
+    /// Who asks for this bounds what frames declare.
+    pub(crate) const fn in_whole_frames(mut self, whole: bool) -> Self {
+        self.whole = whole;
+        self
+    }
+
+    /// How much of the current frame is not in `input` yet.
+    pub(crate) fn missing(&self, input: &[u8]) -> usize {
+        let left = self
+            .current
+            .map_or(0, |(head, done)| head.length.saturating_sub(done));
+        usize::try_from(left)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(input.len())
     }
 
     /// Takes the next frame, or part of one, from the front of `input`. `None`: more bytes are
@@ -179,14 +202,20 @@ impl Decoder {
         input: &mut BytesMut,
     ) -> Option<Frame> {
         let left = head.length.saturating_sub(done);
-        let n = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
+        let mut n = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
+        // While it is in the cache, also if it is not handed out yet.
+        if let (Some(key), Some(new)) = (head.mask, input.get_mut(self.held..n)) {
+            mask::apply(key, done.saturating_add(wide(self.held)), new);
+        }
+        self.held = 0;
+        if self.whole && wide(n) < left {
+            self.held = n;
+            n = 0;
+        }
         if n == 0 && !begins {
             return None;
         }
-        let mut payload = input.split_to(n);
-        if let Some(key) = head.mask {
-            mask::apply(key, done, &mut payload);
-        }
+        let payload = input.split_to(n);
         let remaining = left.saturating_sub(wide(n));
         if remaining == 0 {
             self.offset = self.next;

@@ -22,7 +22,8 @@ pub enum Kind {
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// Part of a message. Text is checked as it comes; a part may end inside a character.
+    /// Part of a message, or all of it where [`crate::Config::whole`] says so. Text is checked as it comes; a part may
+    /// end inside a character.
     Message {
         /// The message's type.
         kind: Kind,

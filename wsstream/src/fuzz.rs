@@ -1,14 +1,17 @@
 //! Bodies of the fuzz targets, also run by plain tests. Each panics when a property does not hold.
 
 mod above;
+mod tunnel;
+
+pub use tunnel::tunnel;
 
 use crate::{
-    ChannelEvent, Channels, CloseCode, CloseFrame, Config, Connection, ConnectionError, Decoder,
-    Event, Field, Format, Frame, Head, Kind, MaskKeys, Offer, Opcode, Opening, PortChannels,
-    PortEvent, Read, Role, Rules, SendError, Tunnel, accept_key, mask,
+    ChannelEvent, Channels, CloseCode, CloseFrame, Config, Connection, ConnectionError,
+    DecodeErrorKind, Decoder, Event, Field, Format, Frame, Head, Kind, MaskKeys, Offer, Opcode,
+    Opening, PortChannels, PortEvent, Role, Rules, SendError, accept_key, mask,
 };
 use bytes::{Buf, Bytes, BytesMut};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 /// Choices out of a fuzzer's bytes; zeroes when they have run out.
@@ -69,12 +72,23 @@ pub fn read<'a>(
     role: Role,
     pieces: impl Iterator<Item = &'a [u8]>,
 ) -> (Vec<Seen>, Option<ConnectionError>) {
-    let Ok(mut conn) = Connection::new(config(role)) else {
+    read_by(config(role), pieces)
+}
+
+fn read_by<'a>(
+    config: Config,
+    pieces: impl Iterator<Item = &'a [u8]>,
+) -> (Vec<Seen>, Option<ConnectionError>) {
+    let whole = config.whole;
+    // A control frame, or a frame of a message that is told whole.
+    let most = if whole { (1 << 16) + 14 } else { 139 };
+    let Ok(mut conn) = Connection::new(config) else {
         unreachable!("limits within their ranges");
     };
     let (mut input, mut seen, mut message) = (BytesMut::new(), Vec::new(), Vec::new());
     let now = Instant::now();
     for piece in pieces {
+        conn.reserve(&mut input);
         input.extend_from_slice(piece);
         loop {
             match conn.poll_event(now, &mut input) {
@@ -86,6 +100,7 @@ pub fn read<'a>(
                     ends,
                 })) => {
                     assert!(!begins || message.is_empty(), "a message inside another");
+                    assert!(!whole || (begins && ends), "a part");
                     message.extend_from_slice(&payload);
                     assert!(message.len() <= 1 << 16, "over the limit");
                     if ends {
@@ -103,7 +118,7 @@ pub fn read<'a>(
                 }
             }
         }
-        assert!(input.len() <= 139, "more waits than a control frame");
+        assert!(input.len() <= most, "more waits than may");
     }
     (seen, None)
 }
@@ -123,6 +138,13 @@ pub fn decode(data: &[u8]) {
     let role = role(server);
     let whole = read(role, std::iter::once(bytes));
     assert_eq!(read(role, bytes.chunks(cut)), whole, "cut at {cut}");
+    let mut in_place = config(role);
+    in_place.whole = true;
+    let (seen, error) = read_by(in_place, bytes.chunks(cut));
+    assert_eq!(seen, whole.0, "in place, cut at {cut}");
+    // That a text is none shows at the end of its frame.
+    let late = error.is_none() && whole.1.as_ref().is_some_and(is_utf8);
+    assert!(error == whole.1 || late, "{error:?}, not {:?}", whole.1);
     above::decode(role, bytes, cut);
 
     let mut decoder = Decoder::new(role);
@@ -152,6 +174,10 @@ pub fn decode(data: &[u8]) {
     assert_eq!(twice, other, "copy is apply");
     mask::apply(key, offset, &mut twice);
     assert_eq!(twice, plain, "unmask(mask(x)) is x");
+}
+
+fn is_utf8(error: &ConnectionError) -> bool {
+    matches!(error, ConnectionError::Protocol(error) if error.kind == DecodeErrorKind::Utf8)
 }
 
 /// Z7, against another implementation: `theirs` reads the same bytes as the peer of `role` sends.
@@ -338,102 +364,6 @@ fn carry(from: &mut crate::Outgoing, to: &mut BytesMut, n: usize) -> bool {
     let n = n.min(from.remaining());
     to.extend_from_slice(&from.copy_to_bytes(n));
     n > 0
-}
-
-/// Z10. Two ends of a tunnel: what was written comes out, in order, and the end is the end.
-///
-/// # Panics
-/// A property does not hold.
-pub fn tunnel(data: &[u8]) {
-    let mut choices = Input(data);
-    let make = |role| {
-        let mut config = Config::stream(role);
-        config.keys = MaskKeys::predictable(3);
-        match Tunnel::new(config) {
-            Ok(tunnel) => tunnel,
-            Err(error) => unreachable!("{error}"),
-        }
-    };
-    let mut ends = [make(Role::Client), make(Role::Server)];
-    let mut wires = [BytesMut::new(), BytesMut::new()];
-    let mut sent = [VecDeque::new(), VecDeque::new()];
-    let mut finished = [false, false];
-    let mut over = [false, false];
-    let now = Instant::now();
-    let mut steps = 0u32;
-    loop {
-        steps = steps.saturating_add(1);
-        let ended = choices.0.is_empty();
-        if ended
-            && steps.is_multiple_of(4)
-            && wires.iter().all(BytesMut::is_empty)
-            && ends.iter_mut().all(|e| e.outgoing().is_empty())
-        {
-            break;
-        }
-        let shape = if ended {
-            u8::try_from(steps % 4).unwrap_or(0) | 0xF0
-        } else {
-            choices.byte()
-        };
-        let at = usize::from(shape & 1);
-        let amount = usize::from(shape >> 4).saturating_mul(if shape & 8 == 0 { 1 } else { 97 });
-        let Ok([end, other]) = ends.get_disjoint_mut([at, 1 - at]) else {
-            return;
-        };
-        let (Some(wire), Some(queue)) = (wires.get_mut(at), sent.get_mut(at)) else {
-            return;
-        };
-        match (shape >> 1) & 3 {
-            0 if !ended => {
-                let bytes = choices.bytes(amount);
-                let mut from = bytes.chain(bytes);
-                let result = end.write(&mut from, amount);
-                if result.is_ok() {
-                    let n = amount.min(bytes.len().saturating_mul(2));
-                    queue.extend(bytes.iter().chain(bytes).copied().take(n));
-                } else {
-                    assert!(finished.iter().any(|f| *f), "{result:?}");
-                }
-            }
-            3 if !ended && shape >> 4 == 0xF => {
-                assert_eq!(end.finish(), Ok(()));
-                if let Some(done) = finished.get_mut(at) {
-                    *done = true;
-                }
-            }
-            1 | 3 => {
-                carry(end.outgoing(), wire, amount.max(1));
-            }
-            _ => {
-                let mut input = wire.split_to(amount.max(1).min(wire.len()));
-                input.unsplit(wire.split());
-                match other.poll_read(now, &mut input) {
-                    Ok(Some(Read::Bytes(bytes))) => {
-                        let expected: Vec<u8> =
-                            queue.drain(..bytes.len().min(queue.len())).collect();
-                        assert_eq!(bytes, expected, "other bytes than were sent");
-                    }
-                    Ok(Some(Read::End)) => {
-                        assert!(finished.iter().any(|f| *f), "an end that nobody made");
-                        if finished.get(at) == Some(&true) {
-                            assert!(queue.is_empty(), "an end before the last byte");
-                        }
-                        if let Some(over) = over.get_mut(1 - at) {
-                            *over = true;
-                        }
-                    }
-                    Ok(None) => {}
-                    Err(error) => unreachable!("{error}"),
-                }
-                *wire = input;
-            }
-        }
-    }
-    for (at, queue) in sent.iter().enumerate() {
-        let heard = over.get(1 - at) == Some(&true);
-        assert!(queue.is_empty() || heard, "bytes are missing");
-    }
 }
 
 /// Z11. Messages on channels: no byte on another channel, none missing, whatever is in them; and

@@ -146,6 +146,32 @@ impl Outgoing {
         self.tail.append(bytes, head_len, n)
     }
 
+    /// What a write has left over of a data frame, with nothing waiting: `gone` bytes of its head have left,
+    /// and of the payload all but `rest`.
+    pub(crate) fn push_rest(&mut self, head: &Head, gone: usize, rest: Bytes) {
+        self.seal();
+        let mut frame = Frame::new(head, rest, None);
+        frame.start = u8::try_from(gone).unwrap_or(frame.end).min(frame.end);
+        if gone > 0 {
+            self.begun = Some(Lane::Data);
+        }
+        self.len = self.len.saturating_add(frame.len());
+        self.data.push_back(frame);
+    }
+
+    /// Where the next `n` bytes of a data frame's payload are to be copied to, the first with its `head`; all of it
+    /// is to be overwritten. Only for one frame after another with nothing else waiting.
+    pub(crate) fn piece(&mut self, head: Option<&Head>, n: usize) -> &mut [u8] {
+        let (bytes, head_len) = head.map_or(([0; HEAD_ROOM], 0), Head::encode_in_room);
+        self.len = self.len.saturating_add(n).saturating_add(head_len);
+        self.tail.append(bytes, head_len, n)
+    }
+
+    /// Part of the frame that [`Outgoing::piece`] has made has left: nothing goes before the rest.
+    pub(crate) fn begin_tail(&mut self) {
+        self.begun = (!self.tail.is_empty()).then_some(Lane::Tail);
+    }
+
     /// What is in the tail becomes one piece of the data lane.
     fn seal(&mut self) {
         if self.tail.is_empty() {
@@ -291,7 +317,7 @@ impl Outgoing {
     #[inline]
     fn advance_tail(&mut self, n: usize) {
         self.tail.advance(n, KEPT);
-        self.begun = (!self.tail.is_empty()).then_some(Lane::Tail);
+        self.begin_tail();
     }
 
     fn advance_frames(&mut self, mut n: usize) {

@@ -10,6 +10,7 @@ use crate::event::{Event, Kind};
 use crate::outgoing::Outgoing;
 use bytes::{Buf, Bytes, BytesMut};
 use std::fmt;
+use std::io::IoSlice;
 use std::time::Instant;
 
 /// What came through. `Debug` tells lengths, never bytes.
@@ -91,6 +92,22 @@ impl Tunnel {
             return Ok(());
         }
         self.conn.send_from(from, n)
+    }
+
+    /// The same, but offered to `write` first if nothing waits: see [`Connection::send_through`].
+    ///
+    /// # Errors
+    /// See [`SendError`]; `from` is untouched, and `write` was not called.
+    pub fn write_through(
+        &mut self,
+        from: &mut impl Buf,
+        n: usize,
+        write: impl FnMut(&[IoSlice<'_>]) -> usize,
+    ) -> Result<(), SendError> {
+        if n == 0 || !from.has_remaining() {
+            return Ok(());
+        }
+        self.conn.send_through(from, n, write)
     }
 
     /// Ends the stream in order: Close 1000 behind what waits. There is no half-close: the peer, on reading it,

@@ -334,3 +334,110 @@ async fn the_request_and_its_answers() {
         assert_eq!(error.allows_fallback(), fallback, "{answer}: {error}");
     }
 }
+
+/// A transport that notes the slices of each write, and takes `room` bytes.
+struct Noting {
+    vectored: bool,
+    room: usize,
+    writes: Vec<Vec<usize>>,
+    wire: BytesMut,
+}
+
+impl AsyncRead for Noting {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Noting {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.room == 0 {
+            return Poll::Pending;
+        }
+        let before = self.wire.len();
+        for buf in bufs {
+            let n = buf.len().min(self.room);
+            self.room -= n;
+            self.wire.extend_from_slice(&buf[..n]);
+        }
+        self.writes.push(bufs.iter().map(|buf| buf.len()).collect());
+        Poll::Ready(Ok(self.wire.len() - before))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.vectored
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A server's payload goes to the socket from where it lies, in one write with its head; wherever that is cut, the rest
+/// follows. A transport without vectored writes, and a client, write one buffer.
+#[tokio::test]
+async fn a_servers_payload_is_written_where_it_lies() {
+    let bytes: Vec<u8> = (0..=250).cycle().take(20_000).collect();
+    let make = |role, vectored, room| {
+        let io = Noting {
+            vectored,
+            room,
+            writes: Vec::new(),
+            wire: BytesMut::new(),
+        };
+        WsByteStream::new(io, BytesMut::new(), wsstream::Config::stream(role)).unwrap()
+    };
+    for (role, vectored, writes) in [
+        (Role::Server, true, vec![4, 8, 16_384, 3608]),
+        (Role::Server, false, vec![20_004]),
+        (Role::Client, true, vec![20_008]),
+    ] {
+        for room in [0, 3, 4, 10, 4 + 16_392, 20_003, usize::MAX] {
+            let mut stream = make(role, vectored, room);
+            let (head, payload) = bytes.split_at(8);
+            let (payload, tail) = payload.split_at(16_384);
+            let slices = [head, payload, tail].map(IoSlice::new);
+            let n = stream.write_vectored(&slices).await.unwrap();
+            assert_eq!(n, 20_000);
+            if room > 0 {
+                assert_eq!(stream.io.writes[0], writes);
+            }
+            if room == usize::MAX {
+                assert_eq!(stream.io.writes.len(), 1);
+            }
+            stream.io.room = usize::MAX;
+            stream.flush().await.unwrap();
+            let other = match role {
+                Role::Client => Role::Server,
+                Role::Server => Role::Client,
+            };
+            let mut peer = Connection::new(wsstream::Config::new(other)).unwrap();
+            let came = peer.poll_event(Instant::now().into_std(), &mut stream.io.wire);
+            let Ok(Some(Event::Message { payload, ends, .. })) = came else {
+                panic!("{came:?}");
+            };
+            assert!(ends && payload == bytes, "{role:?} {room}");
+            assert!(stream.io.wire.is_empty());
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Messages in one part, received in place.
+
+use super::Connection;
+use crate::Hidden;
+use crate::event::Event;
+use crate::frame::MAX_HEAD;
+use bytes::{Bytes, BytesMut};
+use std::fmt;
+
+/// Room for a read (B15); more only by as many bytes of a frame as have come.
+const READ: usize = 64 << 10;
+
+/// The frames of a message but for the last: within [`crate::Limits::message`].
+#[derive(Default)]
+pub(super) struct Joined(BytesMut);
+
+impl fmt::Debug for Joined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Joined")
+            .field(&Hidden(self.0.len()))
+            .finish()
+    }
+}
+
+impl Joined {
+    fn push(&mut self, payload: Bytes, ends: bool) -> Option<Bytes> {
+        if ends && self.0.is_empty() {
+            return Some(payload);
+        }
+        self.0.extend_from_slice(&payload);
+        // With its buffer: the next message may be small.
+        ends.then(|| std::mem::take(&mut self.0).freeze())
+    }
+}
+
+impl Connection {
+    /// A part of a message, or all of it where that is asked for.
+    pub(super) fn join(&mut self, event: Event) -> Option<Event> {
+        let Some(joined) = &mut self.joined else {
+            return Some(event);
+        };
+        match event {
+            Event::Message {
+                kind,
+                payload,
+                ends,
+                ..
+            } => joined.push(payload, ends).map(|payload| Event::Message {
+                kind,
+                begins: true,
+                payload,
+                ends: true,
+            }),
+            event => Some(event),
+        }
+    }
+
+    /// Makes room in `input` for the next read, and says how much of it is to be used at most, such that a frame that
+    /// is told whole ([`crate::Config::whole`]) is received in place: what it lacks, or 64 KiB. The buffer grows, by doubling,
+    /// only for 64 KiB more than has come, so that a length that is only declared costs nothing; and a message that
+    /// has been dropped leaves its place to the next. More may be read, but may have to be moved.
+    ///
+    /// ```
+    /// use bytes::{BufMut, BytesMut};
+    /// # fn read_once(
+    /// #     conn: &wsstream::Connection, io: &mut impl std::io::Read, input: &mut BytesMut,
+    /// # ) -> std::io::Result<usize> {
+    /// let room = conn.reserve(input);
+    /// let mut place = input.limit(room);
+    /// // ... as `tokio::io::AsyncReadExt::read_buf` does into `place`.
+    /// # place.put_slice(&[]);
+    /// # Ok(0)
+    /// # }
+    /// ```
+    pub fn reserve(&self, input: &mut BytesMut) -> usize {
+        let missing = match self.joined {
+            Some(_) => self.decoder.missing(input),
+            None => 0,
+        };
+        // And the next head, to save a read.
+        let room = missing.saturating_add(MAX_HEAD).max(READ);
+        // Before much has come that would have to be moved.
+        if !input.try_reclaim(room) {
+            let most = input.len().saturating_add(READ);
+            input.reserve(room.min(most));
+        }
+        room.min(input.capacity().saturating_sub(input.len()))
+    }
+}
