@@ -44,6 +44,8 @@ pub fn all() -> Vec<Case> {
         reset::CASES,
         backpressure::CASES,
         tunnel::CASES,
+        tunnel::messages::CASES,
+        tunnel::end::CASES,
         websocket::CASES,
         websocket::frames::CASES,
         websocket::close::CASES,

@@ -289,7 +289,7 @@ async fn error_is_status_object(t: &mut Trial) -> Outcome {
 }
 
 /// Asks for another pod of the namespace.
-pub(super) async fn ask_sibling(
+pub(in crate::catalogue) async fn ask_sibling(
     t: &Trial,
     pod: &str,
     mut request: Request,
