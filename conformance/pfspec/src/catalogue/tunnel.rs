@@ -8,7 +8,8 @@ use super::upgrade::refusal::{NO_POD, ask_sibling};
 use crate::case::{Case, OK, Outcome, Role, Seen, Stop, Way};
 use crate::probe::http::{Answer, Request};
 use crate::probe::session::{Carrier, Session};
-use crate::probe::websocket::WebSocket;
+use crate::probe::websocket::{BINARY, LAST, WebSocket, frame};
+use crate::probe::wire;
 use crate::run;
 use crate::target::Service;
 use crate::trial::{TUNNEL, Trial, accept};
@@ -22,7 +23,7 @@ pub(super) const CASES: &[Case] = &[
     Case::must(
         "tunnel/nego/switches",
         "The tunnel's subprotocol is served, and named in the 101",
-        &["13.1", "13.6"],
+        &["13.1", "13.6", "13.26"],
         run!(switches),
     )
     .over(WAY)
@@ -84,6 +85,17 @@ pub(super) const CASES: &[Case] = &[
     .against(ENDS)
     .why("Libraries join the names with a bare comma.")
     .sends("v4.channel.k8s.io,SPDY/3.1+portforward.k8s.io")
+    .accepts("101 that names the tunnel, and a session."),
+    Case::should(
+        "tunnel/nego/first-of-two-lines",
+        "A second line of names does not hide the tunnel's",
+        &["13.3"],
+        run!(first_of_two_lines),
+    )
+    .over(WAY)
+    .against(ENDS)
+    .why("Libraries that send a line for each name put the best first.")
+    .sends("A line with the tunnel's name, then one with v4.channel.k8s.io.")
     .accepts("101 that names the tunnel, and a session."),
     Case::must(
         "tunnel/nego/second-tunnel-name",
@@ -162,6 +174,28 @@ pub(super) const CASES: &[Case] = &[
     .why("WebSocket is GET only; the permissions of the two methods differ.")
     .sends("The handshake of the tunnel with POST.")
     .accepts("405 with Sec-WebSocket-Version: 13."),
+    Case::quality(
+        "tunnel/nego/early-bytes",
+        "Frames behind the request head are not lost",
+        &["6.5"],
+        run!(early_bytes),
+    )
+    .over(WAY)
+    .against(ENDS)
+    .why("A client that does not wait for the 101 gets a session that misses its first frames (k3s issue 6216).")
+    .sends("The head and a message with PING 1 of SPDY in one write; PING 3 behind the 101.")
+    .accepts("Both echoed, or a refusal."),
+    Case::observed(
+        "tunnel/nego/at-the-node",
+        "Whether the node ends tunnels itself",
+        &["13.25"],
+        run!(older_gateway),
+    )
+    .over(&[Way::Http])
+    .against(&[Role::Node])
+    .why("From 1.36 a gateway passes the request on to nodes that say they can (minikube change 22921).")
+    .sends("The handshake of the tunnel.")
+    .accepts("`served`, or `answered-` with the status."),
     Case::observed(
         "tunnel/nego/older-gateway",
         "What a gateway that has no tunnel answers",
@@ -251,6 +285,43 @@ async fn list_without_spaces(t: &mut Trial) -> Outcome {
     let list = format!("{V4},{TUNNEL}");
     tunnelled(t, &offering(t, &list), &list).await?;
     OK
+}
+
+async fn first_of_two_lines(t: &mut Trial) -> Outcome {
+    let request = t.websocket_request(TUNNEL, "").with(FIELD, V4);
+    tunnelled(t, &request, "two lines of names").await?;
+    OK
+}
+
+async fn early_bytes(t: &mut Trial) -> Outcome {
+    let ping = wire::control(3, wire::PING, 0, &1u32.to_be_bytes());
+    let mut request = t.websocket_request(TUNNEL, "");
+    request.behind = frame(LAST | BINARY, true, &ping);
+    let mut ready = t.connect().await?;
+    let answer = match ready.ask(&request, t.patience).await {
+        // No answer at all is a refusal too: nothing is lost silently.
+        Err(Stop::Departure { .. }) if ready.connection.end.is_some() => {
+            return Ok(Seen::as_slug("closed"));
+        }
+        answer => answer?,
+    };
+    if answer.status >= 400 {
+        return Ok(Seen::as_slug("refused"));
+    }
+    status(&answer, 101, "the tunnel with a message behind the head")?;
+    let carrier = Carrier::Tunnel(WebSocket::new(ready.connection));
+    let mut session = Session::new(carrier, t.patience);
+    session.send(&wire::Frame::Ping(3)).await?;
+    session
+        .until("PING 3 echoed", |s| s.pings.contains(&3))
+        .await?;
+    if session.pings != [1, 3] {
+        return Err(Stop::departure(
+            "PING 1, which came with the head, and PING 3 echoed",
+            format!("echoes of {:?}", session.pings),
+        ));
+    }
+    Ok(Seen::as_slug("kept"))
 }
 
 async fn second_name(t: &mut Trial) -> Outcome {

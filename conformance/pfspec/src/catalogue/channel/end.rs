@@ -1,7 +1,7 @@
 //! `chan/end/`: how connections and the WebSocket end.
 
-use super::{for_hash, seen};
-use crate::case::{CHANNELS, Case, OK, Outcome, Stop, Way};
+use super::for_hash;
+use crate::case::{CHANNELS, Case, OK, Outcome, Seen, Stop, Way};
 use crate::probe::channels::Channels;
 use crate::probe::connection::End;
 use crate::probe::websocket::{CLOSE, LAST};
@@ -197,13 +197,13 @@ async fn one_of_two(t: &mut Trial) -> Outcome {
     let before = channels.channel(0).messages;
     channels.read_for(super::OVER).await?;
     if channels.end.is_some() || channels.echo(1, b"alive").await.is_err() {
-        return seen("ended");
+        return Ok(Seen::as_slug("ended"));
     }
     let (data, error) = (channels.channel(0), channels.channel(1));
     if data.data.len() > answer || data.messages > before || error.messages > 1 {
-        return seen("signalled");
+        return Ok(Seen::as_slug("signalled"));
     }
-    seen("quiet")
+    Ok(Seen::as_slug("quiet"))
 }
 
 async fn number_255(t: &mut Trial) -> Outcome {
@@ -211,9 +211,9 @@ async fn number_255(t: &mut Trial) -> Outcome {
     channels.prefaced().await?;
     channels.send(255, &[0]).await?;
     match channels.echo(0, b"behind").await {
-        Ok(()) => seen("ignored"),
-        Err(Stop::Departure { .. }) if channels.end.is_some() => seen("ended"),
-        Err(Stop::Departure { .. }) => seen("half-closed"),
+        Ok(()) => Ok(Seen::as_slug("ignored")),
+        Err(Stop::Departure { .. }) if channels.end.is_some() => Ok(Seen::as_slug("ended")),
+        Err(Stop::Departure { .. }) => Ok(Seen::as_slug("half-closed")),
         Err(stop) => Err(stop),
     }
 }

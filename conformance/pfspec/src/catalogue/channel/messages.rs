@@ -1,7 +1,7 @@
 //! `chan/data/`, `chan/messages/`, `chan/base64/`: what messages carry, and messages that carry nothing.
 
-use super::{for_hash, in_form, seen};
-use crate::case::{CHANNELS, Case, OK, Outcome, Stop, Way};
+use super::{for_hash, in_form};
+use crate::case::{CHANNELS, Case, OK, Outcome, Seen, Stop, Way};
 use crate::dice::sequence;
 use crate::probe::channels::Channels;
 use crate::probe::websocket::{BINARY, LAST, TEXT};
@@ -350,8 +350,8 @@ async fn malformed(t: &mut Trial) -> Outcome {
         })
         .await?;
     match channels.channel(0).data.as_slice() {
-        b"behind" => seen("dropped"),
-        b"" if channels.end.is_some() => seen("ended"),
+        b"behind" => Ok(Seen::as_slug("dropped")),
+        b"" if channels.end.is_some() => Ok(Seen::as_slug("ended")),
         other => Err(Stop::departure(
             "nothing of the malformed message",
             format!("\"{}\" from the echo", other.escape_ascii()),
