@@ -2,6 +2,7 @@
 
 use super::{for_hash, in_form};
 use crate::case::{CHANNELS, Case, OK, Outcome, Seen, Stop, Way};
+use crate::catalogue::check::BULK;
 use crate::dice::sequence;
 use crate::probe::channels::Channels;
 use crate::probe::websocket::{BINARY, LAST, TEXT};
@@ -39,6 +40,7 @@ pub(in crate::catalogue) const CASES: &[Case] = &[
         run!(upload),
     )
     .over(CHANNELS)
+    .within(60)
     .why("Restoring a dump through the forward is the commonest use of these clients.")
     .sends("1 MiB of random bytes to the hash service.")
     .accepts("The right hash."),
@@ -49,9 +51,21 @@ pub(in crate::catalogue) const CASES: &[Case] = &[
         run!(download),
     )
     .over(CHANNELS)
+    .within(60)
     .why("The same in the other direction.")
     .sends("A request for 1 MiB of a known sequence.")
     .accepts("The sequence."),
+    Case::must(
+        "chan/data/both-directions-at-once",
+        "Both directions flow at the same time",
+        &["11.11"],
+        run!(both_directions),
+    )
+    .over(CHANNELS)
+    .within(60)
+    .why("A server that copies one way until it is empty stands still on an upload that is answered as it comes.")
+    .sends("1 MiB to the echo, read only while writing.")
+    .accepts("1 MiB back, in order."),
     Case::must(
         "chan/dial/at-start",
         "The port is dialled at the start",
@@ -82,6 +96,16 @@ pub(in crate::catalogue) const CASES: &[Case] = &[
     .why("It is all that the user learns of why there is no connection.")
     .sends("A port on which nothing listens, and the echo.")
     .accepts("One text on channel 1, nothing on channel 0, and bytes through the echo."),
+    Case::should(
+        "chan/error/text-names-the-port",
+        "The text of a refused port names the port",
+        &["8.12", "11.13"],
+        run!(names_port),
+    )
+    .over(CHANNELS)
+    .why("Logs hold the text without the channel that it came on.")
+    .sends("A port on which nothing listens.")
+    .accepts("A text that contains the port's number."),
     Case::must(
         "chan/error/others-go-on",
         "A connection that the pod resets leaves the others alone",
@@ -168,8 +192,9 @@ async fn one(t: &Trial, service: Service) -> Result<Channels, Stop> {
 /// Waits for the bytes on channel 0.
 async fn back(channels: &mut Channels, bytes: &[u8]) -> Outcome {
     let what = format!("{} bytes on channel 0", bytes.len());
+    let patience = BULK * channels.patience;
     channels
-        .until(&what, |c| c.channel(0).data.len() >= bytes.len())
+        .until_within(&what, patience, |c| c.channel(0).data.len() >= bytes.len())
         .await?;
     if channels.channel(0).data != bytes {
         return Err(Stop::departure(what, "other bytes"));
@@ -216,6 +241,15 @@ async fn download(t: &mut Trial) -> Outcome {
     back(&mut channels, &sequence(LENGTH as u64, LENGTH)).await
 }
 
+async fn both_directions(t: &mut Trial) -> Outcome {
+    let mut channels = echo(t).await?;
+    let bytes = t.dice.bytes(1 << 20);
+    for part in bytes.chunks(16 << 10) {
+        channels.send(0, part).await?;
+    }
+    back(&mut channels, &bytes).await
+}
+
 async fn at_start(t: &mut Trial) -> Outcome {
     let mut channels = one(t, Service::HalfClose).await?;
     back(&mut channels, b"banner\n").await
@@ -259,6 +293,24 @@ async fn refused_port(t: &mut Trial) -> Outcome {
         return Err(Stop::departure("a text in UTF-8", "other bytes"));
     }
     in_form(&channels)
+}
+
+async fn names_port(t: &mut Trial) -> Outcome {
+    let port = t.port(Service::Closed)?;
+    let mut channels = t.channels(&[port]).await?;
+    channels.prefaced().await?;
+    channels
+        .until("a text on channel 1", |c| !c.channel(1).data.is_empty())
+        .await?;
+    let data = channels.channel(1).data;
+    let text = String::from_utf8_lossy(&data);
+    if !text.contains(&port.to_string()) {
+        return Err(Stop::departure(
+            format!("a text with {port}"),
+            format!("{text:?}"),
+        ));
+    }
+    OK
 }
 
 async fn others_go_on(t: &mut Trial) -> Outcome {

@@ -2,7 +2,7 @@
 
 use super::{HTTP, PROXIES};
 use crate::case::{Case, OK, Outcome, Role, Stop, Tag};
-use crate::catalogue::check::{V4, answered, status};
+use crate::catalogue::check::{V4, answered, status, status_object};
 use crate::probe::channels::Channels;
 use crate::probe::websocket::WebSocket;
 use crate::run;
@@ -121,6 +121,17 @@ pub(in crate::catalogue) const CASES: &[Case] = &[
     .why("A server that leaves it out gives the other ports the wrong channels.")
     .sends("A list and repeated parameters of three ports, the second being no number.")
     .accepts("400, no upgrade."),
+    Case::should(
+        "chan/ports/malformed-is-status-object",
+        "The gateway's 400 for a malformed port is a Status object",
+        &["6.15", "11.2"],
+        run!(malformed_status),
+    )
+    .over(HTTP)
+    .against(&[Role::Gateway])
+    .why("Clients show the message of a Status.")
+    .sends("A port that is no number.")
+    .accepts("400, a Status of reason BadRequest."),
     Case::must(
         "chan/ports/none",
         "A request without ports gets 400",
@@ -251,6 +262,13 @@ async fn one_bad(t: &mut Trial) -> Outcome {
         ],
     )
     .await
+}
+
+async fn malformed_status(t: &mut Trial) -> Outcome {
+    let request = t.websocket_request(V4, "?ports=x");
+    let (_, answer) = t.ask(&request).await?;
+    status_object(&answer, 400, "BadRequest")?;
+    OK
 }
 
 async fn none(t: &mut Trial) -> Outcome {

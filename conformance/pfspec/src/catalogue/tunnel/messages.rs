@@ -2,6 +2,7 @@
 
 use super::{ENDS, WAY};
 use crate::case::{Case, OK, Outcome, Stop, Tag};
+use crate::catalogue::check::BULK;
 use crate::probe::connection::End;
 use crate::probe::session::{Carrier, Pair, Session, data};
 use crate::probe::websocket::{BINARY, CONTINUATION, LAST, PING, TEXT};
@@ -95,6 +96,7 @@ pub(in crate::catalogue) const CASES: &[Case] = &[
         run!(one_mebibyte),
     )
     .over(WAY)
+    .within(60)
     .against(ENDS)
     .why("The tunnel gives a message no meaning, so its size does not matter.")
     .sends("64 DATA frames of 16 KiB to the echo in one message.")
@@ -196,8 +198,9 @@ fn encoded(session: &mut Session, frames: &[Frame]) -> Vec<u8> {
 /// Waits for all bytes of a pair.
 async fn back(session: &mut Session, pair: Pair, bytes: &[u8]) -> Outcome {
     let what = format!("{} bytes back on stream {}", bytes.len(), pair.data);
+    let patience = BULK * session.patience;
     session
-        .until(&what, |s| {
+        .until_within(&what, patience, |s| {
             s.received(pair.data) >= bytes.len() as u64 || s.ended(pair.data)
         })
         .await?;
@@ -344,7 +347,7 @@ async fn large(t: &mut Trial) -> Outcome {
     wire.extend(encoded(&mut session, &[Frame::Ping(1)]));
     message(&mut session, LAST | BINARY, &wire).await?;
     session
-        .until_within("PING 1 behind 32 MiB echoed", 6 * t.patience, |s| {
+        .until_within("PING 1 behind 32 MiB echoed", BULK * t.patience, |s| {
             s.pings.contains(&1)
         })
         .await?;

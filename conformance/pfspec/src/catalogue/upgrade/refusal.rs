@@ -110,10 +110,10 @@ pub(in crate::catalogue) const CASES: &[Case] = &[
         &["6.17"],
         run!(pod_without_node),
     )
-    .over(HTTP)
+    .over(FORMS)
     .against(GATEWAY)
     .why("Users forward to pods that are still pending.")
-    .sends("The upgrade to SPDY for the pod `pending`, which no node takes.")
+    .sends("The upgrade to SPDY, the tunnel and channels, for the pod `pending`, which no node takes.")
     .accepts("400, a Status of reason BadRequest that says that there is no host."),
     Case::should(
         "http/upgrade/pod-unknown-to-node",
@@ -325,7 +325,7 @@ async fn unknown_namespace(t: &mut Trial) -> Outcome {
 }
 
 async fn pod_without_node(t: &mut Trial) -> Outcome {
-    let (_, answer) = ask_sibling(t, "pending", t.spdy_request()).await?;
+    let (_, answer) = ask_sibling(t, "pending", request(t)?).await?;
     if answer.status == 404 {
         return Err(Stop::Unsupported(
             "the namespace has no pod `pending` that no node takes".to_owned(),
