@@ -8,8 +8,7 @@ use super::upgrade::refusal::{NO_POD, ask_sibling};
 use crate::case::{Case, OK, Outcome, Role, Seen, Stop, Way};
 use crate::probe::http::{Answer, Request};
 use crate::probe::session::{Carrier, Session};
-use crate::probe::websocket::{BINARY, LAST, WebSocket, frame};
-use crate::probe::wire;
+use crate::probe::websocket::WebSocket;
 use crate::run;
 use crate::target::Service;
 use crate::trial::{TUNNEL, Trial, accept};
@@ -174,17 +173,6 @@ pub(super) const CASES: &[Case] = &[
     .why("WebSocket is GET only; the permissions of the two methods differ.")
     .sends("The handshake of the tunnel with POST.")
     .accepts("405 with Sec-WebSocket-Version: 13."),
-    Case::quality(
-        "tunnel/nego/early-bytes",
-        "Frames behind the request head are not lost",
-        &["6.5"],
-        run!(early_bytes),
-    )
-    .over(WAY)
-    .against(ENDS)
-    .why("A client that does not wait for the 101 gets a session that misses its first frames (k3s issue 6216).")
-    .sends("The head and a message with PING 1 of SPDY in one write; PING 3 behind the 101.")
-    .accepts("Both echoed, or a refusal."),
     Case::observed(
         "tunnel/nego/at-the-node",
         "Whether the node ends tunnels itself",
@@ -291,37 +279,6 @@ async fn first_of_two_lines(t: &mut Trial) -> Outcome {
     let request = t.websocket_request(TUNNEL, "").with(FIELD, V4);
     tunnelled(t, &request, "two lines of names").await?;
     OK
-}
-
-async fn early_bytes(t: &mut Trial) -> Outcome {
-    let ping = wire::control(3, wire::PING, 0, &1u32.to_be_bytes());
-    let mut request = t.websocket_request(TUNNEL, "");
-    request.behind = frame(LAST | BINARY, true, &ping);
-    let mut ready = t.connect().await?;
-    let answer = match ready.ask(&request, t.patience).await {
-        // No answer at all is a refusal too: nothing is lost silently.
-        Err(Stop::Departure { .. }) if ready.connection.end.is_some() => {
-            return Ok(Seen::as_slug("closed"));
-        }
-        answer => answer?,
-    };
-    if answer.status >= 400 {
-        return Ok(Seen::as_slug("refused"));
-    }
-    status(&answer, 101, "the tunnel with a message behind the head")?;
-    let carrier = Carrier::Tunnel(WebSocket::new(ready.connection));
-    let mut session = Session::new(carrier, t.patience);
-    session.send(&wire::Frame::Ping(3)).await?;
-    session
-        .until("PING 3 echoed", |s| s.pings.contains(&3))
-        .await?;
-    if session.pings != [1, 3] {
-        return Err(Stop::departure(
-            "PING 1, which came with the head, and PING 3 echoed",
-            format!("echoes of {:?}", session.pings),
-        ));
-    }
-    Ok(Seen::as_slug("kept"))
 }
 
 async fn second_name(t: &mut Trial) -> Outcome {
