@@ -3,6 +3,7 @@
 mod authz;
 mod backpressure;
 mod channel;
+mod check;
 mod data;
 mod error;
 mod frame;
@@ -27,6 +28,9 @@ use crate::case::Case;
 pub fn all() -> Vec<Case> {
     let groups: &[&[Case]] = &[
         upgrade::CASES,
+        upgrade::refusal::CASES,
+        upgrade::proxy::CASES,
+        upgrade::heads::CASES,
         negotiation::CASES,
         authz::CASES,
         frame::CASES,
@@ -40,8 +44,15 @@ pub fn all() -> Vec<Case> {
         reset::CASES,
         backpressure::CASES,
         tunnel::CASES,
+        tunnel::messages::CASES,
+        tunnel::end::CASES,
         websocket::CASES,
+        websocket::frames::CASES,
+        websocket::close::CASES,
         channel::CASES,
+        channel::ports::CASES,
+        channel::messages::CASES,
+        channel::end::CASES,
         limits::CASES,
         load::CASES,
         idle::CASES,

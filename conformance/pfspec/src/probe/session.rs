@@ -315,6 +315,8 @@ impl Session {
             }
             match self.step(deadline).await? {
                 Filled::More => {}
+                // The end itself may be what is waited for.
+                Filled::Ended if done(self) => return Ok(()),
                 Filled::Late => {
                     let seen = self.summary();
                     return Err(Stop::departure(
@@ -469,7 +471,8 @@ impl Session {
                     Next::Message(Message::Text(_)) => {
                         self.end = Some(End::Malformed("a text message in a tunnel".to_owned()));
                     }
-                    Next::Message(_) => {}
+                    // No frame, but what a case may wait for.
+                    Next::Message(_) => return Ok(Filled::More),
                     Next::Ended => self.end.clone_from(&websocket.end),
                     Next::Late => return Ok(Filled::Late),
                 },

@@ -41,7 +41,7 @@ impl Reach for ApiServer {
                     config.auth_info = kube::config::AuthInfo::default();
                     config.auth_info.token = Some("a-token-that-nobody-has".into());
                 }
-                Who::Viewer | Who::Nobody => {
+                Who::Viewer | Who::Nobody | Who::CreateOnly | Who::GetOnly => {
                     let text = "no kubeconfig of somebody who may not forward";
                     return Err(NoPlace::NotOffered(text.to_owned()));
                 }
@@ -60,6 +60,14 @@ impl Reach for ApiServer {
                 path: cluster::path(&config, &self.namespace, &self.pod),
                 identity,
             })
+        })
+    }
+
+    fn place_with_alpn(&self, protocols: &[&[u8]]) -> Placing<'_> {
+        let protocols: Vec<Vec<u8>> = protocols.iter().map(|name| name.to_vec()).collect();
+        Box::pin(async move {
+            let config = &self.config;
+            super::place_offering(config, protocols, &self.namespace, &self.pod).await
         })
     }
 
