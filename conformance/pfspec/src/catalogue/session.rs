@@ -1,5 +1,7 @@
 //! `spdy/session/`.
 
+pub(super) mod end;
+
 use crate::case::Case;
 
 pub(super) const CASES: &[Case] = &[];

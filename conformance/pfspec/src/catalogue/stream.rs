@@ -1,5 +1,7 @@
 //! `spdy/stream/`.
 
+pub(super) mod ends;
+
 use crate::case::Case;
 
 pub(super) const CASES: &[Case] = &[];
