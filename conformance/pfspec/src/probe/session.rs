@@ -648,6 +648,14 @@ impl Session {
         }
     }
 
+    /// In a tunnel, sends Close with 1000; nothing else.
+    pub async fn hang_up_tunnel(&mut self) -> Result<(), Stop> {
+        match &mut self.carrier {
+            Carrier::Plain(_) => Ok(()),
+            Carrier::Tunnel(websocket) => websocket.close(1000).await,
+        }
+    }
+
     fn not_malformed(&self, what: &str) -> Result<(), Stop> {
         match &self.end {
             Some(end @ End::Malformed(_)) => Err(Stop::departure(what, end.to_string())),
