@@ -119,7 +119,7 @@ pub(super) const CASES: &[Case] = &[
         run!(largest_data),
     )
     .tags(&[Tag::Load, Tag::Slow])
-    .within(60)
+    .within(150)
     .why("The length has 24 bits; a client may use them all.")
     .sends("One DATA frame of 16 777 215 bytes to the echo, then a byte.")
     .accepts("All bytes back, in order."),
@@ -365,7 +365,7 @@ async fn largest_data(t: &mut Trial) -> Outcome {
     let port = t.port(Service::Echo)?;
     let mut s = t.session().await?;
     // All that time the server may be busy with it.
-    s.patience *= 4;
+    s.patience *= 12;
     let bytes = t.dice.bytes(0x00ff_ffff);
     let pair = echoed(&mut s, port, [bytes]).await?;
     s.echo_on(pair, b"!").await?;

@@ -1,5 +1,6 @@
 //! `spdy/header/`: chapter 3, names and values.
 
+pub(super) mod blocks;
 pub(super) mod zlib;
 
 use super::spdy::{REFUSED, answer_to, pair_with_headers, seen, tour};

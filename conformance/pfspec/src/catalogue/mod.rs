@@ -39,6 +39,7 @@ pub fn all() -> Vec<Case> {
         frame::lengths::CASES,
         header::CASES,
         header::zlib::CASES,
+        header::blocks::CASES,
         stream::CASES,
         stream::ends::CASES,
         session::CASES,
