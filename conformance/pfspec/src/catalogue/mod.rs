@@ -16,6 +16,7 @@ mod negotiation;
 mod pair;
 mod reset;
 mod session;
+mod spdy;
 mod stream;
 mod tunnel;
 mod upgrade;
@@ -34,9 +35,15 @@ pub fn all() -> Vec<Case> {
         negotiation::CASES,
         authz::CASES,
         frame::CASES,
+        frame::fields::CASES,
+        frame::lengths::CASES,
         header::CASES,
+        header::zlib::CASES,
+        header::blocks::CASES,
         stream::CASES,
+        stream::ends::CASES,
         session::CASES,
+        session::end::CASES,
         pair::CASES,
         data::CASES,
         error::CASES,
