@@ -38,6 +38,8 @@ pub enum FlowControl {
     /// or once both ends agreed ([`crate::Connection::agree_flow_control`]). Until then nothing
     /// waits for credit, and none is sent. A peer that sent too much before is forgiven.
     Detect,
+    /// As `Detect`, but only once both ends agreed: what the peer says of windows before that has no effect.
+    Agreed,
     /// From the first byte, enforced both ways.
     On,
 }

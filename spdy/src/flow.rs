@@ -15,6 +15,8 @@ pub(crate) enum Mode {
     Off,
     /// Followed, but the peer has not shown that it does.
     Waiting,
+    /// Followed, and nothing that the peer sends changes that.
+    Silent,
     /// The peer was late: our credit waits for its, but what it sent too much is forgiven.
     Agreed,
     /// From the first byte.
@@ -26,6 +28,7 @@ impl Mode {
         match config {
             FlowControl::Off => Self::Off,
             FlowControl::Detect => Self::Waiting,
+            FlowControl::Agreed => Self::Silent,
             FlowControl::On => Self::Strict,
         }
     }

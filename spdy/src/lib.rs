@@ -84,7 +84,7 @@
 //! stops all: with [`Config::session_window`] well above [`Config::stream_window`] it does not.
 //!
 //! [`FlowControl::Detect`] stands between: windows count from when the peer shows that it has
-//! them, or both ends agree by other means, and never before.
+//! them, or both ends agree by other means, and never before; with [`FlowControl::Agreed`] only then.
 //!
 //! # Header compression
 //!

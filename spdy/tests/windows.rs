@@ -114,3 +114,44 @@ fn a_reset_waits_for_no_credit() {
     );
     assert_eq!(conn.stats().queued_to_send, 64 << 10);
 }
+
+/// Who waits for an agreement by other means takes nothing that the peer sends for one.
+#[test]
+fn settings_and_updates_are_no_agreement() {
+    let mut config = Config::kubernetes(Role::Server);
+    config.flow_control = FlowControl::Agreed;
+    config.limits.stream_receive = 4 << 20;
+    config.limits.session_receive = 256 << 20;
+    let (mut peer, mut conn) = (Peer::new(), connection(config));
+    let update = |id| {
+        Frame::WindowUpdate(spdy::WindowUpdate {
+            id,
+            delta: 0x7fff_ffff,
+        })
+    };
+    let settings = Frame::Settings(spdy::Settings {
+        clear: false,
+        entries: vec![spdy::Setting {
+            flags: 0,
+            id: spdy::Setting::INITIAL_WINDOW_SIZE,
+            value: 0,
+        }],
+    });
+    let mut bytes = peer.syn(1);
+    for frame in [settings, update(0), update(0), update(1), update(1)] {
+        bytes.extend(peer.frame(&frame));
+    }
+    let (_, sent) = peer.feed(&mut conn, &bytes);
+    assert!(sent.is_empty(), "{sent:?}");
+    assert!(!conn.has_flow_control());
+    let stream = StreamId::new(1).unwrap();
+    conn.reply(stream, &HeaderBlock::new(), false).unwrap();
+    // More than any window of the draft, without credit.
+    let mut rest = Bytes::from(vec![1; 100_000]);
+    while !rest.is_empty() {
+        assert!(conn.send(stream, &mut rest, false).unwrap() > 0);
+        drop(drain(&mut conn));
+    }
+    conn.agree_flow_control();
+    assert!(conn.has_flow_control());
+}

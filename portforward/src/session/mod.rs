@@ -280,7 +280,13 @@ fn start<T>(
 ) -> Result<(Session, Driver<T>), ConfigError> {
     config.spdy.role = role;
     if config.windows {
-        config.spdy.flow_control = FlowControl::Detect;
+        // A client that has not asked for it may send SETTINGS and WINDOW_UPDATE all the same, and they mean
+        // nothing (PROTOCOL.md 1.7). The server's SETTINGS is the answer to our asking.
+        config.spdy.flow_control = if role == Role::Server {
+            FlowControl::Agreed
+        } else {
+            FlowControl::Detect
+        };
     }
     if role == Role::Server {
         config.spdy.ping_interval = None;

@@ -415,9 +415,10 @@ impl Connection {
     }
 
     /// Both ends have agreed, by other means than SPDY's, that windows count from now on: says so
-    /// by SETTINGS. For [`crate::FlowControl::Detect`]; otherwise nothing changes.
+    /// by SETTINGS. For [`crate::FlowControl::Detect`] and [`crate::FlowControl::Agreed`]; otherwise nothing
+    /// changes.
     pub fn agree_flow_control(&mut self) {
-        if self.flow == Mode::Waiting && self.failed.is_none() {
+        if matches!(self.flow, Mode::Waiting | Mode::Silent) && self.failed.is_none() {
             self.flow = Mode::Agreed;
             self.announce();
             self.credit_all();

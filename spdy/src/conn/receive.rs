@@ -324,7 +324,7 @@ impl Connection {
     fn on_window_update(&mut self, update: WindowUpdate) -> Received {
         match self.flow {
             // A peer of this dialect means nothing by it (PROTOCOL.md 1.7).
-            Mode::Off => {
+            Mode::Off | Mode::Silent => {
                 self.stats.ignored = self.stats.ignored.saturating_add(1);
                 return Ok(());
             }
@@ -356,7 +356,7 @@ impl Connection {
         // Of several values the first counts (draft 3.1, 2.6.4).
         let find = |id| settings.entries.iter().find(|e| e.id == id);
         let window = find(Setting::INITIAL_WINDOW_SIZE).map(|entry| entry.value);
-        if window.is_some() {
+        if window.is_some() && self.flow == Mode::Waiting {
             self.agree_flow_control();
         }
         if self.is_strict() || self.flow.is_active() {
