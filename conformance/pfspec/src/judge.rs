@@ -8,7 +8,7 @@ use crate::report::model::{
     Attempt, Document, FORMAT, LeftOut, Record, RunInfo, Summary, TargetInfo, Tool,
 };
 use crate::report::sink::{Form, Place, Wanted, render};
-use crate::report::{pcapng, plain, quoted, wire};
+use crate::report::{one_line, pcapng, plain, quoted, wire};
 use crate::run::{self, Plan, Report, choose, name_of, reserved};
 use crate::screen::Screen;
 use crate::select;
@@ -119,7 +119,7 @@ pub async fn judge(
         _ = interrupted.wait_for(|stop| *stop) => return Ok(Exit::Interrupted),
     };
     let mut opened = opened.map_err(|failure| Failure {
-        text: plain_lines(&failure.text),
+        text: one_line(&failure.text),
         ..failure
     })?;
     if let Some(minor) = args.profile {
@@ -414,26 +414,37 @@ async fn rounds(
 /// Keeps the worse of two results of a case, and says that there were two if they differ.
 fn merge(before: &mut Done, mut again: Done, screen: &mut Screen) {
     let same = |a: &Record, b: &Record| a.verdict == b.verdict && a.seen == b.seen;
-    let known = before
-        .record
-        .flaky
-        .iter()
-        .any(|attempt| attempt.verdict == again.record.verdict);
-    if same(&before.record, &again.record) || (known && again.record.is_expected()) {
+    // The words of a departure differ from time to time, what is seen does not.
+    let is_this = |other: &Attempt| {
+        other.verdict == again.record.verdict
+            && (again.record.seen.is_empty() || other.detail == again.record.seen)
+    };
+    let known = before.record.flaky.iter().any(is_this);
+    if same(&before.record, &again.record) || known {
         return;
     }
-    if before.record.is_expected() && !again.record.is_expected() {
+    if badness(&again.record) > badness(&before.record) {
         again.record.flaky = std::mem::take(&mut before.record.flaky);
         std::mem::swap(before, &mut again);
     }
     before.record.flaky.push(attempt(&again.record));
     // What differs from time to time is no answer to build on.
-    if before.record.is_expected() {
-        Standing::Departure
-            .name()
-            .clone_into(&mut before.record.standing);
-    }
+    Standing::Departure
+        .name()
+        .clone_into(&mut before.record.standing);
     screen.result(&before.record);
+}
+
+/// Which of two results says more of what is wrong.
+fn badness(record: &Record) -> u8 {
+    match record.verdict.as_str() {
+        "FAIL" => 5,
+        "SHOULD" => 4,
+        "INCONCLUSIVE" => 3,
+        "UNSUPPORTED" => 2,
+        "INFO" => 1,
+        _ => 0,
+    }
 }
 
 fn attempt(record: &Record) -> Attempt {
@@ -732,9 +743,4 @@ fn summary(document: &Document) -> String {
         text.push_str(&format!("Again: {}\n", plain(&first.reproduce)));
     }
     text
-}
-
-/// Each line of a text made [`plain`].
-fn plain_lines(text: &str) -> String {
-    text.lines().map(plain).collect::<Vec<_>>().join("\n")
 }

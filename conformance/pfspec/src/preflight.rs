@@ -5,7 +5,7 @@ use crate::dice::Dice;
 use crate::exit::Failure;
 use crate::probe::http::Answer;
 use crate::probe::log::Log;
-use crate::report::plain;
+use crate::report::one_line;
 use crate::target::{Target, Who};
 use crate::trial::{TUNNEL, Trial};
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub async fn check(target: &Arc<Target>, patience: Duration) -> Result<(), Failu
             }
             Way::Http => continue,
         };
-        let fail = |text: String| Failure::unreachable(plain(&trial.log.blot(&text)));
+        let fail = |text: String| Failure::unreachable(one_line(&trial.log.blot(&text)));
         // Apart, so that it is said which of both failed.
         let mut ready = match trial.connect_as(Who::Forwarder).await {
             Ok(ready) => ready,
@@ -80,7 +80,7 @@ pub async fn check(target: &Arc<Target>, patience: Duration) -> Result<(), Failu
             )),
         }
     }
-    Err(Failure::unreachable(plain(&format!(
+    Err(Failure::unreachable(one_line(&format!(
         "nothing here forwards ports, expected 101 for one way at least, got {}; --no-preflight judges it all the same",
         answers.join("; ")
     ))))

@@ -23,7 +23,7 @@ const WAYS: [&str; 5] = ["spdy", "tunnel", "v4", "v4-base64", "http"];
 #[must_use]
 pub fn write(documents: &[&Document]) -> String {
     let names: Vec<String> = documents.iter().map(|d| plain(&d.target.name)).collect();
-    let title = format!("pfspec: {}", names.join(", "));
+    let title = format!("pfspec: {}", names.join(" and "));
     html! {
         (DOCTYPE)
         html lang="en" {

@@ -32,6 +32,13 @@ pub fn plain(text: &str) -> String {
     plain
 }
 
+/// The lines of a text as one, made [`plain`].
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    plain(&lines.join("; "))
+}
+
 /// Lower-case hexadecimal.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
