@@ -80,7 +80,7 @@ pub struct Choose {
     /// Ids, groups or globs: `spdy/frame/joined`, `spdy/frame`, `*/frame/*@tunnel`
     #[arg(value_name = "ID")]
     pub ids: Vec<String>,
-    /// The same
+    /// More of them
     #[arg(long = "case", value_name = "ID")]
     pub cases: Vec<String>,
     /// Leave these out

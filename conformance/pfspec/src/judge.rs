@@ -351,7 +351,12 @@ fn dry_run(setting: &Setting) -> String {
             case.title
         ));
     }
-    for left in &setting.left {
+    // Of what nobody asked for, the number is enough.
+    for left in setting
+        .left
+        .iter()
+        .filter(|left| left.reason != "not asked for")
+    {
         text.push_str(&format!("SKIP {}: {}\n", left.name, left.reason));
     }
     text.push_str(&format!(

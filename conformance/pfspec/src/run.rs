@@ -112,7 +112,8 @@ pub async fn run(
         tell(&report);
         let failed = report.word == Word::Fail;
         done.push((index, report));
-        if failed && plan.fail_fast {
+        // Whoever was told may have stopped it, while the next result is there already.
+        if failed && plan.fail_fast || *stop.borrow() {
             break;
         }
     }

@@ -9,7 +9,10 @@
 mod common;
 
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine as _};
-use common::{CANARY, Fake, SWITCH, directory, hold, kubeconfig, pfspec, run, said, text, until};
+use common::{
+    CANARY, Fake, SEVEN, SWITCH, directory, hold, kubeconfig, pfspec, run, run_seven, said, text,
+    until,
+};
 use pfspec::report::hex;
 use pfspec::report::model::Document;
 use serde_json::Value;
@@ -286,15 +289,10 @@ fn expectations() {
     assert_eq!(bad(&[]).0, 1);
     // What is written is what comes: the same run is as expected.
     let written = text(&directory.path().join("written.toml"));
-    let (code, _, _) = judge(
-        &broken,
-        &["--no-preflight", "spdy/frame", "--write-expect", &written],
-    );
+    let seven = |more: &[&str]| judge(&broken, &[&SEVEN[..], &["--no-preflight"], more].concat());
+    let (code, _, _) = seven(&["--write-expect", &written]);
     assert_eq!(code, 1);
-    let (code, out, error) = judge(
-        &broken,
-        &["--no-preflight", "spdy/frame", "--expect", &written],
-    );
+    let (code, out, error) = seven(&["--expect", &written]);
     assert_eq!(code, 0, "{out}{error}");
 }
 
@@ -444,12 +442,12 @@ fn interrupted() {
         .args([
             "--way",
             "spdy",
-            "spdy/frame",
             "--report",
             &reports,
             "--pcapng",
             &at("a.pcapng"),
         ])
+        .args(SEVEN)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -520,13 +518,12 @@ fn no_secret_anywhere() {
     let at = |name: &str| text(&out.join(name));
     let reports =
         ["json", "html", "junit", "sarif", "md", "tap"].map(|form| format!("{form}={}", at(form)));
-    let result = run(&[
+    let result = run_seven(&[
         "apiserver",
         "--kubeconfig",
         &config,
         "--pod",
         "web",
-        "spdy/frame",
         "--report",
         &reports.join(","),
         "--pcapng",
@@ -705,14 +702,7 @@ fn json_and_its_schema() {
     );
     let directory = directory();
     let before = directory.path().join("before.json");
-    let (code, out, error) = said(&run(&[
-        "server",
-        "spdy/frame",
-        "--report",
-        "json",
-        "--seed",
-        "3",
-    ]));
+    let (code, out, error) = said(&run_seven(&["server", "--report", "json", "--seed", "3"]));
     assert_eq!(code, 0, "{error}");
     assert!(
         error.contains("seed 3"),
@@ -749,13 +739,11 @@ fn json_and_its_schema() {
     let (code, ..) = judge(
         &broken,
         &[
-            "--no-preflight",
-            "spdy/frame",
-            "-x",
-            "*joined",
-            "--report",
-            &format!("json={after}"),
-        ],
+            &SEVEN[..],
+            &["--no-preflight", "-x", "*joined"],
+            &["--report", &format!("json={after}")],
+        ]
+        .concat(),
     );
     assert_eq!(code, 1);
     let (code, out, _) = said(&run(&["diff", &same, &after]));

@@ -8,7 +8,7 @@
 
 mod common;
 
-use common::{Fake, directory, run, said, text};
+use common::{Fake, directory, run, run_seven, said, text};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,9 +16,8 @@ use std::process::Command;
 /// A page of two runs: the built-in cluster, and a server that answers with markup.
 fn page(directory: &Path) -> PathBuf {
     let at = |name: &str| text(&directory.join(name));
-    let (code, _, error) = said(&run(&[
+    let (code, _, error) = said(&run_seven(&[
         "server",
-        "spdy/frame",
         "--seed",
         "3",
         "--report",
@@ -38,11 +37,10 @@ fn page(directory: &Path) -> PathBuf {
         "--pod",
         "web",
         "--no-preflight",
-        "spdy/frame",
         "--report",
         &report,
     ];
-    let (code, _, error) = said(&run(&arguments));
+    let (code, _, error) = said(&run_seven(&arguments));
     assert_eq!(code, 1, "{error}");
     let page = directory.join("page.html");
     let (code, _, error) = said(&run(&[

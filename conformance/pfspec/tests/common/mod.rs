@@ -12,6 +12,17 @@ use std::time::Duration;
 /// What no file and no line may hold.
 pub const CANARY: &str = "canary-3f81-token";
 
+/// Cases that do for a test of reports; the catalogue has more and grows.
+pub const SEVEN: [&str; 7] = [
+    "spdy/frame/version-3",
+    "spdy/frame/byte-by-byte",
+    "spdy/frame/joined",
+    "spdy/frame/data-of-any-length",
+    "spdy/frame/empty-data",
+    "spdy/frame/data-on-stream-0",
+    "spdy/frame/unknown-data-flags",
+];
+
 /// A directory that goes with the test.
 pub fn directory() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary directory")
@@ -30,6 +41,12 @@ pub fn pfspec(arguments: &[&str]) -> Command {
 /// Runs it to its end.
 pub fn run(arguments: &[&str]) -> Output {
     pfspec(arguments).output().expect("pfspec runs")
+}
+
+/// Runs it on [`SEVEN`].
+pub fn run_seven(arguments: &[&str]) -> Output {
+    let output = pfspec(arguments).args(SEVEN).output();
+    output.expect("pfspec runs")
 }
 
 /// Code and both texts.
