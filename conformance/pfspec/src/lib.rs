@@ -6,9 +6,17 @@
 
 pub mod case;
 pub mod catalogue;
+pub mod cli;
 pub mod dice;
+pub mod exit;
+pub mod expect;
+pub mod judge;
+pub mod preflight;
 pub mod probe;
+pub mod report;
 pub mod run;
+pub mod screen;
+pub mod select;
 pub mod spec;
 pub mod target;
 pub mod trial;

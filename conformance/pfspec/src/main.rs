@@ -1,69 +1,188 @@
 //! See the library beside it.
 
-use pfspec::case::Word;
-use pfspec::run::{Plan, choose, reserved, run};
-use pfspec::session_patience;
+use clap::Parser as _;
+use pfspec::cli::{Cli, Command, DiffArgs, HtmlArgs, ListArgs, SpecArgs};
+use pfspec::exit::{Exit, Failure};
+use pfspec::judge::{check_words, judge, left_out};
+use pfspec::report::model::{Document, Listed};
+use pfspec::report::sink::Place;
+use pfspec::report::{diff, html};
+use pfspec::screen::Screen;
+use pfspec::spec;
+use std::ffi::OsString;
 use std::process::ExitCode;
-use std::sync::Arc;
-use tokio::sync::watch;
 
 fn main() -> ExitCode {
     drop(rustls::crypto::ring::default_provider().install_default());
-    // For now: words that ids must contain; PFSPEC_KUBECONFIG and PFSPEC_POD (NAMESPACE/NAME) name an API server.
-    let globs: Vec<String> = std::env::args().skip(1).collect();
-    let runtime = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime,
+    let mut words: Vec<OsString> = std::env::args_os().collect();
+    if words.len() < 2 {
+        words.extend(["server", "--embedded"].map(OsString::from));
+    }
+    let cli = match Cli::try_parse_from(words) {
+        Ok(cli) => cli,
         Err(error) => {
-            eprintln!("error: {error}");
-            return ExitCode::from(4);
+            drop(error.print());
+            // Help and version are no errors.
+            return if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Expected
+            }
+            .into();
         }
     };
-    runtime.block_on(async {
-        let target = match std::env::var_os("PFSPEC_KUBECONFIG") {
-            None => pfspec::target::embedded().await,
-            Some(kubeconfig) => {
-                let choice = pf_program::cluster::Choice {
-                    kubeconfig: Some(kubeconfig.into()),
-                    ..Default::default()
-                };
-                let pod = std::env::var("PFSPEC_POD").unwrap_or_default();
-                let (namespace, name) = pod.split_once('/').unwrap_or(("default", "peer"));
-                pfspec::target::apiserver(&choice, namespace, name).await
-            }
-        };
-        let target = match target {
-            Ok(target) => Arc::new(target),
-            Err(error) => {
-                eprintln!("error: {error:#}");
-                return ExitCode::from(3);
-            }
-        };
-        let catalogue = pfspec::catalogue::all();
-        let (cases, _) = choose(&catalogue, &target, &|case, _| {
-            if globs.iter().any(|glob| !case.id.contains(glob.as_str())) {
-                return Some("not asked for");
-            }
-            reserved(case, false, false)
-        });
-        let plan = Plan {
-            cases,
-            jobs: 8,
-            seed: 1,
-            patience: session_patience(),
-            fail_fast: false,
-        };
-        let (_stop, stopped) = watch::channel(false);
-        let reports = run(target, &plan, stopped, &mut |report| {
-            println!(
-                "{} {}: {} ({:?})",
-                report.word.name(),
-                report.name(),
-                report.detail(),
-                report.took
-            );
-        })
-        .await;
-        let failed = reports.iter().any(|report| report.word == Word::Fail);
-        ExitCode::from(u8::from(failed))
+    let mut screen = Screen::default();
+    // Whatever breaks in here is a bug, and has a code of its own.
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(cli, &mut screen)));
+    let result = caught.unwrap_or_else(|_| Err(Failure::internal("a bug: see above")));
+    match result {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            screen.say(&format!("error: {failure}"));
+            failure.exit.into()
+        }
+    }
+}
+
+fn work(cli: Cli, screen: &mut Screen) -> Result<Exit, Failure> {
+    let other = match cli.command.judge() {
+        Ok((target, run)) => {
+            let runtime = tokio::runtime::Runtime::new()
+                .map_err(|error| Failure::internal(format!("cannot start: {error}")))?;
+            return runtime.block_on(judge(&target, run, screen));
+        }
+        Err(other) => *other,
+    };
+    match other {
+        Command::List(args) => list(&args, screen),
+        Command::Diff(args) => compare(&args, screen),
+        Command::Html(args) => page(&args),
+        Command::Spec(args) => clause(&args, screen),
+        _ => {
+            let schema =
+                Document::schema().map_err(|error| Failure::internal(error.to_string()))?;
+            screen.print(&schema);
+            Ok(Exit::Expected)
+        }
+    }
+}
+
+fn list(args: &ListArgs, screen: &mut Screen) -> Result<Exit, Failure> {
+    let catalogue = pfspec::catalogue::all();
+    let mut choice = args.choose.clone();
+    check_words(&choice, &catalogue)?;
+    // A list shows what there is.
+    (choice.slow, choice.hostile) = (true, true);
+    let clauses = spec::clauses();
+    let mut listed = Vec::new();
+    for mut case in catalogue {
+        let ways: Vec<_> = case
+            .ways
+            .iter()
+            .filter(|way| left_out(&choice, &case, **way).is_none())
+            .copied()
+            .collect();
+        if !ways.is_empty() {
+            case.ways = ways.leak();
+            listed.push(Listed::new(&case, &clauses));
+        }
+    }
+    if args.json {
+        let text = serde_json::to_string_pretty(&listed)
+            .map_err(|error| Failure::internal(error.to_string()))?;
+        screen.print(&(text + "\n"));
+        return Ok(Exit::Expected);
+    }
+    let width = listed
+        .iter()
+        .map(|case| case.id.len())
+        .max()
+        .unwrap_or_default();
+    let mut text = String::new();
+    for case in &listed {
+        let more = [case.ways.join(","), case.tags.join(",")].join(" ");
+        text.push_str(&format!(
+            "{:width$}  {:8}  {} [{}]\n",
+            case.id,
+            case.level,
+            case.title,
+            more.trim_end()
+        ));
+    }
+    screen.print(&text);
+    Ok(Exit::Expected)
+}
+
+fn compare(args: &DiffArgs, screen: &mut Screen) -> Result<Exit, Failure> {
+    let before = Document::read(&args.before).map_err(Failure::usage)?;
+    let behind = Document::read(&args.behind).map_err(Failure::usage)?;
+    let changes = diff::compare(&before, &behind);
+    if args.json {
+        let text = serde_json::to_string_pretty(&changes)
+            .map_err(|error| Failure::internal(error.to_string()))?;
+        screen.print(&(text + "\n"));
+    } else {
+        screen.print(&diff::text(&changes));
+        screen.say(&format!(
+            "{} of {} results differ",
+            changes.len(),
+            behind.results.len()
+        ));
+    }
+    Ok(if changes.is_empty() {
+        Exit::Expected
+    } else {
+        Exit::Departures
     })
+}
+
+fn page(args: &HtmlArgs) -> Result<Exit, Failure> {
+    let documents: Result<Vec<Document>, String> = args
+        .reports
+        .iter()
+        .map(|path| Document::read(path))
+        .collect();
+    let documents = documents.map_err(Failure::usage)?;
+    let place = Place::new(&args.output).map_err(|error| {
+        Failure::usage(format!("cannot write {}: {error}", args.output.display()))
+    })?;
+    let text = html::write(&documents.iter().collect::<Vec<_>>());
+    place.write(text.as_bytes()).map_err(|error| {
+        Failure::internal(format!("cannot write {}: {error}", args.output.display()))
+    })?;
+    Ok(Exit::Expected)
+}
+
+fn clause(args: &SpecArgs, screen: &mut Screen) -> Result<Exit, Failure> {
+    let clauses = spec::clauses();
+    let Some(wanted) = &args.clause else {
+        let lines = clauses
+            .iter()
+            .map(|c| format!("{} {} ({})\n", c.number, c.title, c.level.name()));
+        screen.print(&lines.collect::<String>());
+        return Ok(Exit::Expected);
+    };
+    let chapter = format!("{wanted}.");
+    let found = clauses
+        .iter()
+        .filter(|c| c.number == *wanted || c.number.starts_with(&chapter));
+    let text = found.fold(String::new(), |text, c| {
+        text + &format!(
+            "{} {}\n{} | {} | {} | {}\n\n{}\n\n",
+            c.number,
+            c.title,
+            c.level.name(),
+            c.who.join(", "),
+            c.versions,
+            c.sources,
+            c.text
+        )
+    });
+    if text.is_empty() {
+        return Err(Failure::usage(format!(
+            "no clause {wanted:?}; `pfspec spec` shows all"
+        )));
+    }
+    screen.print(&text);
+    Ok(Exit::Expected)
 }

@@ -112,7 +112,8 @@ pub async fn run(
         tell(&report);
         let failed = report.word == Word::Fail;
         done.push((index, report));
-        if failed && plan.fail_fast {
+        // Whoever was told may have stopped it, while the next result is there already.
+        if failed && plan.fail_fast || *stop.borrow() {
             break;
         }
     }
@@ -161,6 +162,14 @@ async fn one(
             Err(error) => Err(Stop::Inconclusive(format!("a bug of the judge: {error}"))),
         }
     };
+    // A server may say in its errors what it was sent.
+    let outcome = outcome.map_err(|stop| match stop {
+        Stop::Departure { expected, actual } => {
+            Stop::departure(log.blot(&expected), log.blot(&actual))
+        }
+        Stop::Unsupported(text) => Stop::Unsupported(log.blot(&text)),
+        Stop::Inconclusive(text) => Stop::Inconclusive(log.blot(&text)),
+    });
     let (items, chunks, bytes) = log.take();
     Report {
         word: Word::of(case.level, &outcome),

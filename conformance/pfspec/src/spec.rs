@@ -98,3 +98,13 @@ fn parse(file: &'static str, part: &str) -> Option<Clause> {
         file,
     })
 }
+
+/// The line of its chapter on which a clause begins, from 1.
+#[must_use]
+pub fn line_of(number: &str) -> Option<usize> {
+    let head = format!("### {number} ");
+    CHAPTERS.iter().find_map(|(_, text)| {
+        let at = text.lines().position(|line| line.starts_with(&head))?;
+        Some(at + 1)
+    })
+}

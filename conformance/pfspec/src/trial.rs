@@ -156,12 +156,11 @@ impl Trial {
     fn placed(&self, placed: Result<crate::target::Place, NoPlace>) -> Result<Ready, Stop> {
         match placed {
             Ok(place) => {
-                let hidden = place
-                    .identity
-                    .iter()
-                    .filter(|(name, _)| name != "user-agent")
-                    .map(|(_, value)| value.clone())
-                    .collect();
+                // Whom one speaks for is no secret.
+                let public = |name: &str| name == "user-agent" || name.starts_with("impersonate-");
+                let secret = place.identity.iter().filter(|(name, _)| !public(name));
+                let hidden: Vec<Vec<u8>> = secret.map(|(_, value)| value.clone()).collect();
+                self.log.hide(&hidden);
                 Ok(Ready {
                     connection: Connection::new(place.io, self.log.clone(), hidden),
                     identity: place.identity,

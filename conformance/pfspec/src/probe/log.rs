@@ -1,5 +1,7 @@
 //! The evidence of a case: every byte on every connection, with the time, and what it was.
 
+use super::secrets;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,7 +12,7 @@ pub const KEPT: usize = 1 << 20;
 const KEPT_OF_ITEM: usize = 64 << 10;
 
 /// Who sent it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
     /// The judge.
     Judge,
@@ -19,7 +21,7 @@ pub enum Side {
 }
 
 /// What kind of thing an item is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Layer {
     /// Opening and end of a connection.
     Transport,
@@ -95,6 +97,7 @@ struct Inner {
     chunks: Vec<Chunk>,
     kept: usize,
     total: u64,
+    secrets: Vec<Vec<u8>>,
 }
 
 /// The evidence of one case, shared by its connections.
@@ -110,6 +113,7 @@ impl Default for Log {
             chunks: Vec::new(),
             kept: 0,
             total: 0,
+            secrets: Vec::new(),
         })))
     }
 }
@@ -173,12 +177,45 @@ impl Log {
         self.item(0, Side::Judge, Layer::Note, text.into(), &[]);
     }
 
-    /// What there is: the ladder, the bytes, how many bytes there were.
+    /// Names values that nobody is to see; [`Log::take`] and [`Log::blot`] overwrite them in all their forms.
+    pub fn hide(&self, values: &[Vec<u8>]) {
+        let mut inner = self.inner();
+        for value in values {
+            for form in secrets::forms(value) {
+                if !inner.secrets.contains(&form) {
+                    inner.secrets.push(form);
+                }
+            }
+        }
+    }
+
+    /// A text without the secrets.
+    #[must_use]
+    pub fn blot(&self, text: &str) -> String {
+        secrets::blot_text(&self.inner().secrets, text)
+    }
+
+    /// What there is, without the secrets: the ladder, the bytes, how many bytes there were.
     #[must_use]
     pub fn take(&self) -> (Vec<Item>, Vec<Chunk>, u64) {
         let mut inner = self.inner();
-        let items = std::mem::take(&mut inner.items);
-        let chunks = std::mem::take(&mut inner.chunks);
+        let mut items = std::mem::take(&mut inner.items);
+        let mut chunks = std::mem::take(&mut inner.chunks);
+        if !inner.secrets.is_empty() {
+            let mut streams: BTreeMap<_, Vec<&mut Vec<u8>>> = BTreeMap::new();
+            for item in &mut items {
+                item.text = secrets::blot_text(&inner.secrets, &item.text);
+                let stream = streams.entry((item.connection, item.side, Some(item.layer)));
+                stream.or_default().push(&mut item.bytes);
+            }
+            for chunk in &mut chunks {
+                let stream = streams.entry((chunk.connection, chunk.side, None));
+                stream.or_default().push(&mut chunk.bytes);
+            }
+            for parts in streams.values_mut() {
+                secrets::blot_parts(&inner.secrets, parts);
+            }
+        }
         (items, chunks, inner.total)
     }
 }

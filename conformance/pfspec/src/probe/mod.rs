@@ -4,6 +4,7 @@ pub mod channels;
 pub mod connection;
 pub mod http;
 pub mod log;
+pub mod secrets;
 pub mod session;
 pub mod websocket;
 pub mod wire;

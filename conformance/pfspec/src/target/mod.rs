@@ -1,6 +1,7 @@
 //! What is judged: how to reach it, as whom, and what its pod offers.
 
 mod apiserver;
+pub mod args;
 mod embedded;
 
 pub use apiserver::apiserver;

@@ -1,0 +1,330 @@
+//! The command line.
+
+use crate::case::{Case, Level, Tag, Way};
+use crate::select::Shard;
+use crate::target::args::{ApiServerArgs, ServerArgs, TargetArgs};
+use clap::builder::styling::Styles;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+const AFTER: &str = "\
+Exit codes:
+  0    all as expected
+  1    departures, or passes that the expectations do not know
+  2    bad arguments or expectations, a report that cannot be written
+  3    the target cannot be reached, or nobody there forwards for us
+  4    internal error
+  5    no departure, but cases that came to nothing
+  130  interrupted; the reports hold what came until then
+
+Without arguments: `pfspec server --embedded`.";
+
+/// Judges the streaming protocols behind kubectl port-forward.
+#[derive(Debug, Parser)]
+#[command(name = "pfspec", version, about, after_help = AFTER, styles = Styles::plain())]
+#[command(subcommand_required = true, arg_required_else_help = false)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Judge a streaming server, or the built-in cluster
+    Server(Judge<ServerArgs>),
+    /// Judge an API server, by a pod of it
+    Apiserver(Judge<ApiServerArgs>),
+    /// List the cases
+    List(ListArgs),
+    /// Compare two JSON reports; exit code 1 if verdicts differ
+    Diff(DiffArgs),
+    /// Make one page of JSON reports: a column for each
+    Html(HtmlArgs),
+    /// Print clauses of the specification
+    Spec(SpecArgs),
+    /// Print the schema of the JSON report
+    Schema,
+}
+
+/// A target, and how to judge it.
+#[derive(Debug, Args)]
+pub struct Judge<T: Args> {
+    /// Which.
+    #[command(flatten)]
+    pub target: T,
+    /// How.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+impl Command {
+    /// The target and how to judge it, if this is to judge.
+    ///
+    /// # Errors
+    /// Itself, if it is something else.
+    pub fn judge(self) -> Result<(TargetArgs, RunArgs), Box<Self>> {
+        match self {
+            Self::Server(judge) => Ok((TargetArgs::Server(judge.target), judge.run)),
+            Self::Apiserver(judge) => Ok((TargetArgs::ApiServer(judge.target), judge.run)),
+            other => Err(Box::new(other)),
+        }
+    }
+}
+
+/// Which cases.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Cases")]
+pub struct Choose {
+    /// Ids, groups or globs: `spdy/frame/joined`, `spdy/frame`, `*/frame/*@tunnel`
+    #[arg(value_name = "ID")]
+    pub ids: Vec<String>,
+    /// More of them
+    #[arg(long = "case", value_name = "ID")]
+    pub cases: Vec<String>,
+    /// Leave these out
+    #[arg(short = 'x', long, value_name = "ID")]
+    pub exclude: Vec<String>,
+    /// Only cases with one of these tags or levels
+    #[arg(long = "tag", value_name = "TAG", value_delimiter = ',')]
+    pub tags: Vec<TagArg>,
+    /// Only these ways
+    #[arg(long = "way", value_name = "WAY", value_delimiter = ',')]
+    pub ways: Vec<WayArg>,
+    /// Also cases that take longer than 10 seconds
+    #[arg(long)]
+    pub slow: bool,
+    /// Also cases that abuse the server
+    #[arg(long)]
+    pub hostile: bool,
+}
+
+/// How to judge.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Run")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
+pub struct RunArgs {
+    /// Which cases.
+    #[command(flatten)]
+    pub choose: Choose,
+    /// Part of the cases, such as 2/3
+    #[arg(long, value_name = "I/N", help_heading = "Cases")]
+    pub shard: Option<Shard>,
+    /// Judge as this version of Kubernetes, such as k8s-1.36
+    #[arg(long, value_name = "k8s-1.NN", value_parser = profile, help_heading = "Cases")]
+    pub profile: Option<u16>,
+    /// Only say what would run, and what would not and why
+    #[arg(long)]
+    pub dry_run: bool,
+    /// A SHOULD counts as a departure
+    #[arg(long)]
+    pub strict: bool,
+    /// Verdicts that are known, and why
+    #[arg(long, value_name = "FILE")]
+    pub expect: Option<PathBuf>,
+    /// Write such a file of what came
+    #[arg(long, value_name = "FILE")]
+    pub write_expect: Option<PathBuf>,
+    /// A pass that the expectations do not know is no failure
+    #[arg(long)]
+    pub allow_unexpected_pass: bool,
+    /// How many cases at once
+    #[arg(short, long, value_name = "N", default_value_t = 8, value_parser = count)]
+    pub jobs: usize,
+    /// Seconds to wait for what should come at once
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub patience: Option<f64>,
+    /// Seconds that a case may take, instead of what it says itself
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub timeout: Option<f64>,
+    /// How often to try a case again that did not pass; one that passes then is reported as flaky
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=3))]
+    pub retries: u32,
+    /// Run all of it so often, each time with the next seed; what differs is reported as flaky, and fails
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub repeat: u32,
+    /// Seed of all randomness; a new one each time unless given, and always printed
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Stop at the first departure
+    #[arg(long)]
+    pub fail_fast: bool,
+    /// Do not ask first whether anybody is there
+    #[arg(long)]
+    pub no_preflight: bool,
+    /// FORM=FILE or FORM: text, json, junit, html, md, sarif, tap; several with commas
+    #[arg(
+        long = "report",
+        value_name = "FORM[=FILE]",
+        value_delimiter = ',',
+        help_heading = "Reports"
+    )]
+    pub reports: Vec<crate::report::sink::Wanted>,
+    /// A file for each case: every step decoded and in hexadecimal
+    #[arg(long, value_name = "DIR", help_heading = "Reports")]
+    pub wire_log: Option<PathBuf>,
+    /// Every byte, for Wireshark
+    #[arg(long, value_name = "FILE", help_heading = "Reports")]
+    pub pcapng: Option<PathBuf>,
+    /// Print only what is not as expected
+    #[arg(short, long, help_heading = "Reports")]
+    pub quiet: bool,
+}
+
+/// `pfspec list`
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Which.
+    #[command(flatten)]
+    pub choose: Choose,
+    /// As JSON, with everything that is known of each
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `pfspec diff`
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// JSON report of the run before
+    #[arg(value_name = "A.json")]
+    pub before: PathBuf,
+    /// JSON report of the run behind it
+    #[arg(value_name = "B.json")]
+    pub behind: PathBuf,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `pfspec html`
+#[derive(Debug, Args)]
+pub struct HtmlArgs {
+    /// JSON reports
+    #[arg(value_name = "A.json", required = true)]
+    pub reports: Vec<PathBuf>,
+    /// The page
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+}
+
+/// `pfspec spec`
+#[derive(Debug, Args)]
+pub struct SpecArgs {
+    /// Number of a clause, or of a chapter; all titles without
+    #[arg(value_name = "CLAUSE")]
+    pub clause: Option<String>,
+}
+
+/// A level or a tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the words of the command line")]
+pub enum TagArg {
+    Must,
+    Should,
+    Observed,
+    Quality,
+    Slow,
+    Hostile,
+    Security,
+    Load,
+    Skew,
+}
+
+impl TagArg {
+    /// Whether a case has it.
+    #[must_use]
+    pub fn is_of(self, case: &Case) -> bool {
+        match self {
+            Self::Must => case.level == Level::Must,
+            Self::Should => case.level == Level::Should,
+            Self::Observed => case.level == Level::Observed,
+            Self::Quality => case.level == Level::Quality,
+            Self::Slow => case.has(Tag::Slow),
+            Self::Hostile => case.has(Tag::Hostile),
+            Self::Security => case.has(Tag::Security),
+            Self::Load => case.has(Tag::Load),
+            Self::Skew => case.has(Tag::Skew),
+        }
+    }
+}
+
+/// A way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the words of the command line")]
+pub enum WayArg {
+    Spdy,
+    Tunnel,
+    V4,
+    V4Base64,
+    Http,
+}
+
+impl WayArg {
+    /// The way.
+    #[must_use]
+    pub fn way(self) -> Way {
+        match self {
+            Self::Spdy => Way::Spdy,
+            Self::Tunnel => Way::Tunnel,
+            Self::V4 => Way::V4,
+            Self::V4Base64 => Way::V4Base64,
+            Self::Http => Way::Http,
+        }
+    }
+}
+
+/// Oldest minor version that the specification looks at.
+const OLDEST: u16 = 29;
+
+fn profile(text: &str) -> Result<u16, String> {
+    let minor = text
+        .strip_prefix("k8s-1.")
+        .and_then(|minor| minor.parse().ok());
+    match minor {
+        Some(minor) if (OLDEST..100).contains(&minor) => Ok(minor),
+        _ => Err(format!(
+            "a version from k8s-1.{OLDEST} on, such as k8s-1.36"
+        )),
+    }
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=1024) => Ok(count),
+        _ => Err("a number from 1 to 1024".to_owned()),
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.01..=86_400.0).contains(&seconds) => Ok(seconds),
+        _ => Err("seconds, from 0.01 to 86400".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_sound() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn values() {
+        assert_eq!(profile("k8s-1.36"), Ok(36));
+        for bad in ["1.36", "k8s-1.", "k8s-1.28", "k8s-2.36", "runtime"] {
+            assert!(profile(bad).is_err(), "{bad}");
+        }
+        for bad in ["0", "-1", "NaN", "inf", "x"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+            assert!(count(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! Expectations: which verdicts are known, and why. A file in TOML, one entry for each glob over `ID@WAY`.
+
+use crate::case::{Case, Way, Word};
+use crate::exit::Failure;
+use crate::select;
+use serde::Deserialize;
+use std::path::Path;
+
+/// One entry. The first that means a case counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expectation {
+    /// Glob over `ID@WAY`; without `@` it means all ways.
+    pub case: String,
+    /// The verdict.
+    pub verdict: Word,
+    /// What is seen, where several answers are accepted.
+    pub seen: Option<String>,
+    /// Why, for whoever reads a report.
+    pub reason: String,
+    /// Where that is being worked on.
+    pub issue: Option<String>,
+    /// `YYYY-MM-DD`: from the day behind it on the entry counts no more.
+    pub expires: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    expect: Vec<toml::Spanned<Entry>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    case: String,
+    verdict: String,
+    seen: Option<String>,
+    reason: String,
+    issue: Option<String>,
+    expires: Option<toml::value::Datetime>,
+}
+
+/// All entries of a file, those that have expired apart.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Expectations {
+    /// What counts.
+    pub entries: Vec<Expectation>,
+    /// What counts no more.
+    pub expired: Vec<Expectation>,
+}
+
+/// How a verdict stands to what was expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// As expected.
+    Expected,
+    /// Not as expected, and no better.
+    Departure,
+    /// Better than the expectations know.
+    UnexpectedPass,
+    /// Came to nothing.
+    Inconclusive,
+}
+
+impl Standing {
+    /// As reports write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Expected => "expected",
+            Self::Departure => "departure",
+            Self::UnexpectedPass => "unexpected-pass",
+            Self::Inconclusive => "inconclusive",
+        }
+    }
+}
+
+/// Today in UTC, `YYYY-MM-DD`.
+#[must_use]
+pub fn today() -> String {
+    let now = time::OffsetDateTime::now_utc();
+    format!(
+        "{:04}-{:02}-{:02}",
+        now.year(),
+        u8::from(now.month()),
+        now.day()
+    )
+}
+
+impl Expectations {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// Usage: what is wrong in it, and on which line.
+    pub fn read(path: &Path, catalogue: &[Case]) -> Result<Self, Failure> {
+        let name = path.display();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Failure::usage(format!("cannot read expectations {name}: {error}")))?;
+        Self::parse(&text, &today(), catalogue).map_err(|error| Failure {
+            text: format!("expectations {name}: {error}"),
+            ..error
+        })
+    }
+
+    /// Reads a text as on a day.
+    ///
+    /// # Errors
+    /// Usage: what is wrong in it, and on which line.
+    pub fn parse(text: &str, today: &str, catalogue: &[Case]) -> Result<Self, Failure> {
+        let file: File = toml::from_str(text).map_err(|error| {
+            let what = error.message().replace('\n', " ");
+            let line = error.span().map_or(1, |span| line_of(text, span.start));
+            Failure::usage(format!("line {line}: {what}"))
+        })?;
+        let mut all = Self::default();
+        for entry in file.expect {
+            let line = line_of(text, entry.span().start);
+            let wrong = |what: String| Failure::usage(format!("line {line}: {what}"));
+            let entry = entry.into_inner();
+            let verdict = Word::from_name(&entry.verdict).ok_or_else(|| {
+                wrong(format!(
+                    "verdict {:?} is none of PASS, FAIL, SHOULD, INFO, UNSUPPORTED, INCONCLUSIVE",
+                    entry.verdict
+                ))
+            })?;
+            if entry.reason.trim().is_empty() {
+                return Err(wrong("an expectation needs a reason".to_owned()));
+            }
+            let expires = match entry.expires {
+                None => None,
+                Some(toml::value::Datetime {
+                    date: Some(date),
+                    time: None,
+                    ..
+                }) => Some(date.to_string()),
+                Some(_) => return Err(wrong("expires is a date, such as 2027-01-31".to_owned())),
+            };
+            select::check(&entry.case, catalogue).map_err(|error| wrong(error.text))?;
+            let over = expires.as_ref().is_some_and(|day| day.as_str() < today);
+            let list = if over {
+                &mut all.expired
+            } else {
+                &mut all.entries
+            };
+            list.push(Expectation {
+                case: entry.case,
+                verdict,
+                seen: entry.seen,
+                reason: entry.reason,
+                issue: entry.issue,
+                expires,
+            });
+        }
+        Ok(all)
+    }
+
+    /// The entry that means a case.
+    #[must_use]
+    pub fn of(&self, case: &Case, way: Way) -> Option<&Expectation> {
+        self.entries
+            .iter()
+            .find(|entry| select::means(&entry.case, case, way))
+    }
+}
+
+/// From 1.
+fn line_of(text: &str, at: usize) -> usize {
+    let before = text.get(..at).unwrap_or(text);
+    1 + before.matches('\n').count()
+}
+
+/// Compares a verdict with what is expected of it.
+#[must_use]
+pub fn compare(
+    word: Word,
+    seen: &str,
+    expected: Option<&Expectation>,
+    strict: bool,
+    allow_unexpected_pass: bool,
+) -> Standing {
+    let Some(expected) = expected else {
+        return match word {
+            Word::Fail => Standing::Departure,
+            Word::Should if strict => Standing::Departure,
+            Word::Inconclusive => Standing::Inconclusive,
+            _ => Standing::Expected,
+        };
+    };
+    let seen_as_expected = expected.seen.as_ref().is_none_or(|slug| slug == seen);
+    if word == expected.verdict && seen_as_expected {
+        Standing::Expected
+    } else if word == Word::Inconclusive {
+        Standing::Inconclusive
+    } else if word == Word::Pass && expected.verdict != Word::Pass {
+        if allow_unexpected_pass {
+            Standing::Expected
+        } else {
+            Standing::UnexpectedPass
+        }
+    } else {
+        Standing::Departure
+    }
+}
+
+/// What one case contributes to a baseline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// `ID@WAY`
+    pub name: String,
+    /// The verdict.
+    pub verdict: Word,
+    /// What was seen.
+    pub seen: String,
+    /// What else there is to say of it.
+    pub detail: String,
+    /// The entry that was there before.
+    pub before: Option<Expectation>,
+}
+
+/// A file of expectations from a run: everything that is no plain PASS. Entries that were there and still hold keep
+/// their reasons.
+#[must_use]
+pub fn baseline(target: &str, known: &[Known]) -> String {
+    let quoted = |text: &str| toml::Value::from(text).to_string();
+    let target: String = target.chars().filter(|c| !c.is_control()).collect();
+    let day = today();
+    let mut text = format!(
+        "# What pfspec saw on {day}, target: {target}.\n\
+         # Replace each reason by the true one; give it an issue and a day (expires = 2027-01-31) if it is to end.\n"
+    );
+    for one in known {
+        let plain = one.verdict == Word::Pass && one.seen.is_empty();
+        if plain || one.verdict == Word::Inconclusive {
+            continue;
+        }
+        text.push_str("\n[[expect]]\n");
+        let mut put = |key: &str, value: &str| {
+            text.push_str(&format!("{key} = {}\n", quoted(value)));
+        };
+        put("case", &one.name);
+        put("verdict", one.verdict.name());
+        if !one.seen.is_empty() {
+            put("seen", &one.seen);
+        }
+        match &one.before {
+            Some(before) if before.verdict == one.verdict => {
+                put("reason", &before.reason);
+                if let Some(issue) = &before.issue {
+                    put("issue", issue);
+                }
+                if let Some(day) = &before.expires {
+                    text.push_str(&format!("expires = {day}\n"));
+                }
+            }
+            _ => {
+                let detail: String = one.detail.chars().take(200).collect();
+                let colon = if detail.is_empty() { "" } else { ": " };
+                put("reason", &format!("baseline of {day}{colon}{detail}"));
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Expectations, Failure> {
+        Expectations::parse(text, "2026-11-27", &crate::catalogue::all())
+    }
+
+    fn entry(verdict: Word, seen: Option<&str>) -> Expectation {
+        Expectation {
+            case: "*".to_owned(),
+            verdict,
+            seen: seen.map(ToOwned::to_owned),
+            reason: "known".to_owned(),
+            issue: None,
+            expires: None,
+        }
+    }
+
+    #[test]
+    fn all_pairs() {
+        use Standing::{Departure, Expected, Inconclusive, UnexpectedPass};
+        let of = |word, expected: Option<Word>| {
+            let expected = expected.map(|verdict| entry(verdict, None));
+            compare(word, "", expected.as_ref(), false, false)
+        };
+        for (word, expected, standing) in [
+            (Word::Pass, None, Expected),
+            (Word::Fail, None, Departure),
+            (Word::Should, None, Expected),
+            (Word::Info, None, Expected),
+            (Word::Unsupported, None, Expected),
+            (Word::Inconclusive, None, Inconclusive),
+            (Word::Fail, Some(Word::Fail), Expected),
+            (Word::Pass, Some(Word::Fail), UnexpectedPass),
+            (Word::Pass, Some(Word::Should), UnexpectedPass),
+            (Word::Pass, Some(Word::Pass), Expected),
+            (Word::Fail, Some(Word::Pass), Departure),
+            (Word::Should, Some(Word::Pass), Departure),
+            (Word::Unsupported, Some(Word::Fail), Departure),
+            (Word::Unsupported, Some(Word::Pass), Departure),
+            (Word::Inconclusive, Some(Word::Fail), Inconclusive),
+            (Word::Inconclusive, Some(Word::Inconclusive), Expected),
+        ] {
+            assert_eq!(of(word, expected), standing, "{word:?} {expected:?}");
+        }
+        assert_eq!(compare(Word::Should, "", None, true, false), Departure);
+        let fail = entry(Word::Fail, None);
+        assert_eq!(compare(Word::Pass, "", Some(&fail), false, true), Expected);
+        let seen = entry(Word::Info, Some("ignored"));
+        assert_eq!(
+            compare(Word::Info, "ignored", Some(&seen), false, false),
+            Expected
+        );
+        assert_eq!(
+            compare(Word::Info, "ends-session", Some(&seen), false, false),
+            Departure
+        );
+    }
+
+    #[test]
+    fn expiry() {
+        let text = "[[expect]]\ncase='spdy/*'\nverdict='FAIL'\nreason='r'\nexpires=";
+        for (day, counts) in [("2026-11-26", 0), ("2026-11-27", 1), ("2027-01-01", 1)] {
+            let all = parse(&format!("{text}{day}\n"));
+            assert_eq!(all.map(|all| all.entries.len()), Ok(counts), "{day}");
+        }
+    }
+
+    #[test]
+    fn broken_files() {
+        for (text, words) in [
+            ("x", "line 1"),
+            ("\n[[expect]]\ncase = 'spdy/*'\n", "line 2: missing field"),
+            (
+                "[[expect]]\ncase='spdy/*'\nverdict='BAD'\nreason='r'\n",
+                "none of PASS, FAIL",
+            ),
+            (
+                "[[expect]]\ncase='spdy/*'\nverdict='FAIL'\nreason=' '\n",
+                "needs a reason",
+            ),
+            (
+                "[[expect]]\ncase='spdy/*'\nverdict='FAIL'\nreason='r'\nwhy='x'\n",
+                "unknown field",
+            ),
+            (
+                "[[expect]]\ncase='spdy/x'\nverdict='FAIL'\nreason='r'\n",
+                "no case is named",
+            ),
+            (
+                "[[expect]]\ncase='spdy/*'\nverdict='FAIL'\nreason='r'\nexpires=10:00:00\n",
+                "is a date",
+            ),
+        ] {
+            let error = parse(text)
+                .err()
+                .map(|error| error.text)
+                .unwrap_or_default();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_baseline_can_be_read() {
+        let known = Known {
+            name: "spdy/frame/joined@spdy".to_owned(),
+            verdict: Word::Fail,
+            seen: String::new(),
+            detail: "expected \"a\"; got '''b'''\u{7}\n[[expect]]".to_owned(),
+            before: None,
+        };
+        let text = baseline("a\nb", std::slice::from_ref(&known));
+        let read = parse(&text);
+        let entries = read.map(|all| all.entries).unwrap_or_default();
+        assert_eq!(entries.len(), 1, "{text}");
+        let again = Known {
+            before: entries.first().cloned(),
+            ..known
+        };
+        assert_eq!(
+            text.lines().skip(1).collect::<Vec<_>>(),
+            baseline("a b", &[again])
+                .lines()
+                .skip(1)
+                .collect::<Vec<_>>()
+        );
+    }
+}
