@@ -143,7 +143,10 @@ async fn limited(t: &Trial, mut s: Session, sent: usize) -> Outcome {
         Err(_) if s.end.is_some() => "ends-session",
         Err(stop) => return Err(stop),
     };
+    // What it took of the pod is free again soon after its end.
+    drop(s);
     let mut other = t.session().await?;
+    other.patience = 4 * t.patience;
     other
         .echo(t.port(Service::Echo)?, b"another session")
         .await?;
