@@ -279,25 +279,36 @@ pub(super) async fn forward<S: Socket>(
 async fn fail(mut data: Stream, mut error: Stream, text: &str) {
     // A client that does not read cannot hold the verdict back for long.
     drop(timeout(FLUSH_TIMEOUT, data.flush()).await);
-    write_error(&mut error, text).await;
+    let told = tell(&mut error, text).await;
+    // Before waiting for anything of the client: it may keep the error stream open.
     data.reset(RstStatus::CANCEL);
+    if told {
+        client_ended(&mut error).await;
+    }
+}
+
+/// Text and FIN. `false`: the client has gone, and nobody wants to know.
+async fn tell(error: &mut Stream, text: &str) -> bool {
+    error.write_all(text.as_bytes()).await.is_ok() && error.shutdown().await.is_ok()
 }
 
 async fn write_error(error: &mut Stream, text: &str) {
-    // Fails only when the client has gone: then nobody wants to know.
-    if error.write_all(text.as_bytes()).await.is_ok() {
-        end_error(error).await;
+    if tell(error, text).await {
+        client_ended(error).await;
     }
 }
 
-/// FIN, and a moment for clients that half-close the error stream late: dropped before both sides
-/// have, it would be reset.
 async fn end_error(error: &mut Stream) {
     if error.shutdown().await.is_ok() {
-        let ended =
-            async { while let Ok(Some(_)) = poll_fn(|cx| error.poll_read_chunk(cx)).await {} };
-        drop(timeout(FLUSH_TIMEOUT, ended).await);
+        client_ended(error).await;
     }
+}
+
+/// A moment for clients that half-close the error stream late: dropped before both sides have, it would
+/// be reset.
+async fn client_ended(error: &mut Stream) {
+    let ended = async { while let Ok(Some(_)) = poll_fn(|cx| error.poll_read_chunk(cx)).await {} };
+    drop(timeout(FLUSH_TIMEOUT, ended).await);
 }
 
 /// The copy between a pod socket and a data stream.
