@@ -103,6 +103,22 @@ pub async fn connect(config: &kube::Config) -> Result<Box<dyn Io>, Unreachable> 
     })
 }
 
+/// The same offering other protocols in ALPN, or none.
+///
+/// # Errors
+/// What failed, of name, TCP, TLS.
+pub async fn connect_with_alpn(
+    config: &kube::Config,
+    protocols: Vec<Vec<u8>>,
+) -> Result<Box<dyn Io>, Unreachable> {
+    Ok(
+        match dial::connect_offering(config, protocols, &mut |_| {}).await? {
+            Wire::Plain(io) => Box::new(io),
+            Wire::Tls(io) => io,
+        },
+    )
+}
+
 /// The head fields that say who we are, names in lower case. Their values are secrets.
 ///
 /// # Errors

@@ -60,6 +60,19 @@ pub(crate) async fn connect_telling(
     config: &Config,
     tell: &mut (dyn FnMut(Dialled) + Send),
 ) -> Result<Wire, Failure> {
+    // HTTP/2 has no upgrade.
+    connect_offering(config, vec![b"http/1.1".to_vec()], tell).await
+}
+
+/// As [`connect_telling`], with other protocols in ALPN.
+///
+/// # Errors
+/// As [`connect`] has them.
+pub(crate) async fn connect_offering(
+    config: &Config,
+    alpn: Vec<Vec<u8>>,
+    tell: &mut (dyn FnMut(Dialled) + Send),
+) -> Result<Wire, Failure> {
     let url = api::url_of(config);
     let fail = |text: String| {
         let text = format!("error upgrading connection: {text}");
@@ -74,7 +87,7 @@ pub(crate) async fn connect_telling(
     let late = |what: &str| fail(format!("{what} took longer than {} s", DEADLINE.as_secs()));
     let tls = match config.cluster_url.scheme_str() {
         Some("http") => None,
-        Some("https") | None => Some(tls(config, &url)?),
+        Some("https") | None => Some(tls(config, alpn, &url)?),
         Some(other) => {
             let text = format!("cannot use the scheme {other} of the server's URL");
             return Err(Failure::new(
@@ -103,12 +116,15 @@ pub(crate) async fn connect_telling(
     }
 }
 
-fn tls(config: &Config, url: &str) -> Result<(TlsConnector, ServerName<'static>), Failure> {
+fn tls(
+    config: &Config,
+    alpn: Vec<Vec<u8>>,
+    url: &str,
+) -> Result<(TlsConnector, ServerName<'static>), Failure> {
     let mut client = config
         .rustls_client_config()
         .map_err(|error| api::unusable(url, &error))?;
-    // HTTP/2 has no upgrade.
-    client.alpn_protocols = vec![b"http/1.1".to_vec()];
+    client.alpn_protocols = alpn;
     let name = server_name(config);
     let name = ServerName::try_from(name.to_owned()).map_err(|_| {
         let text = format!(

@@ -23,8 +23,8 @@ pub async fn embedded() -> anyhow::Result<Target> {
 struct Embedded(Demo);
 
 impl Embedded {
-    fn config(&self, who: Who) -> kube::Config {
-        match who {
+    fn config(&self, who: Who) -> Option<kube::Config> {
+        Some(match who {
             Who::Forwarder => self.0.admin().clone(),
             Who::Viewer => self.0.viewer().clone(),
             Who::Nobody => self.0.nobody().clone(),
@@ -36,14 +36,18 @@ impl Embedded {
                 }
                 config
             }
-        }
+            Who::CreateOnly | Who::GetOnly => return None,
+        })
     }
 }
 
 impl Reach for Embedded {
     fn place(&self, who: Who) -> Placing<'_> {
         Box::pin(async move {
-            let config = self.config(who);
+            let Some(config) = self.config(who) else {
+                let text = "nobody there has one verb of two";
+                return Err(NoPlace::NotOffered(text.to_owned()));
+            };
             let other = |error: cluster::Unreachable| NoPlace::Elsewhere(error.to_string());
             let identity = cluster::credentials(&config).await.map_err(other)?;
             let io = cluster::connect(&config).await;
@@ -58,6 +62,14 @@ impl Reach for Embedded {
                 path: cluster::path(&config, Demo::NAMESPACE, Demo::POD),
                 identity,
             })
+        })
+    }
+
+    fn place_with_alpn(&self, protocols: &[&[u8]]) -> Placing<'_> {
+        let protocols: Vec<Vec<u8>> = protocols.iter().map(|name| name.to_vec()).collect();
+        Box::pin(async move {
+            let config = self.0.admin();
+            super::place_offering(config, protocols, Demo::NAMESPACE, Demo::POD).await
         })
     }
 
