@@ -26,7 +26,7 @@ use std::io::{self, Read, Write};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use wsstream::{Config, Connection, Event, Kind, Role, mask};
 
 /// Bytes of payload per iteration.
@@ -187,7 +187,7 @@ fn reader(bytes: &'static [u8], mut conn: Connection, join: bool) -> impl FnMut(
             let Some(event) = conn.poll_event(at, &mut input).unwrap() else {
                 let room = conn.reserve(&mut input);
                 let mut place = (&mut input).limit(room);
-                let read = now(memory.read_buf(&mut place));
+                let read = now(AsyncReadExt::read_buf(&mut memory, &mut place));
                 assert!(read.is_some());
                 continue;
             };

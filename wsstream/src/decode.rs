@@ -125,7 +125,7 @@ impl Decoder {
     }
 
     /// Takes the next frame, or part of one, from the front of `input`. `None`: more bytes are
-    /// needed; at most 139 are left then.
+    /// needed; at most 139 are left then, or the frame that has begun where frames are handed out whole.
     ///
     /// # Errors
     /// The bytes are no frame; the same error ever after.

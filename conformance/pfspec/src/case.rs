@@ -355,11 +355,14 @@ impl Case {
     }
 }
 
-/// Makes a [`Case::run`] of an `async fn(&mut Trial) -> Outcome`.
+/// Makes a [`Case::run`] of an `async fn(&mut Trial) -> Outcome`, which may take constants behind the trial.
 #[macro_export]
 macro_rules! run {
     ($function:path) => {
         |trial| Box::pin($function(trial))
+    };
+    ($function:path, $($argument:expr),+) => {
+        |trial| Box::pin($function(trial, $($argument),+))
     };
 }
 

@@ -54,6 +54,37 @@ impl Ready {
         self.connection.answer(patience).await
     }
 
+    /// The path of the pod's port-forward on this connection.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The path of another pod in the same namespace.
+    ///
+    /// # Errors
+    /// UNSUPPORTED if paths name no pods.
+    pub fn sibling(&self, pod: &str) -> Result<String, Stop> {
+        let (rest, tail) = match self.path.strip_suffix("/portforward") {
+            Some(rest) => (rest, "/portforward"),
+            None => (self.path.as_str(), ""),
+        };
+        match rest.rsplit_once('/') {
+            Some((above, _)) if above.contains("/pods") || above.contains("/portForward/") => {
+                Ok(format!("{above}/{pod}{tail}"))
+            }
+            _ => Err(Stop::Unsupported(
+                "the target's paths name no pods".to_owned(),
+            )),
+        }
+    }
+
+    /// Whether the head says who asks by a field of this name, in lower case.
+    #[must_use]
+    pub fn identifies_by(&self, name: &str) -> bool {
+        self.identity.iter().any(|(known, _)| known == name)
+    }
+
     /// Sends a request as [`Ready::ask`] does.
     pub async fn send(&mut self, request: &Request) -> Result<(), Stop> {
         let request = request.at(&self.path, &self.host);
@@ -255,8 +286,14 @@ pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 /// The answer to [`KEY`].
 #[must_use]
 pub fn accept() -> String {
+    accept_of(KEY)
+}
+
+/// The answer to any key.
+#[must_use]
+pub fn accept_of(key: &str) -> String {
     let mut hash = Sha1::new();
-    hash.update(KEY);
+    hash.update(key);
     hash.update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
     BASE64_STANDARD.encode(hash.finalize())
 }

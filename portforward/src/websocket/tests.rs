@@ -373,11 +373,11 @@ impl AsyncWrite for Noting {
         let before = self.wire.len();
         for buf in bufs {
             let n = buf.len().min(self.room);
-            self.room -= n;
+            self.room = self.room.saturating_sub(n);
             self.wire.extend_from_slice(&buf[..n]);
         }
         self.writes.push(bufs.iter().map(|buf| buf.len()).collect());
-        Poll::Ready(Ok(self.wire.len() - before))
+        Poll::Ready(Ok(self.wire.len().saturating_sub(before)))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -3,6 +3,7 @@
 mod authz;
 mod backpressure;
 mod channel;
+mod check;
 mod data;
 mod error;
 mod frame;
@@ -15,6 +16,7 @@ mod negotiation;
 mod pair;
 mod reset;
 mod session;
+mod spdy;
 mod stream;
 mod tunnel;
 mod upgrade;
@@ -27,12 +29,21 @@ use crate::case::Case;
 pub fn all() -> Vec<Case> {
     let groups: &[&[Case]] = &[
         upgrade::CASES,
+        upgrade::refusal::CASES,
+        upgrade::proxy::CASES,
+        upgrade::heads::CASES,
         negotiation::CASES,
         authz::CASES,
         frame::CASES,
+        frame::fields::CASES,
+        frame::lengths::CASES,
         header::CASES,
+        header::zlib::CASES,
+        header::blocks::CASES,
         stream::CASES,
+        stream::ends::CASES,
         session::CASES,
+        session::end::CASES,
         pair::CASES,
         data::CASES,
         error::CASES,
@@ -40,8 +51,15 @@ pub fn all() -> Vec<Case> {
         reset::CASES,
         backpressure::CASES,
         tunnel::CASES,
+        tunnel::messages::CASES,
+        tunnel::end::CASES,
         websocket::CASES,
+        websocket::frames::CASES,
+        websocket::close::CASES,
         channel::CASES,
+        channel::ports::CASES,
+        channel::messages::CASES,
+        channel::end::CASES,
         limits::CASES,
         load::CASES,
         idle::CASES,

@@ -92,6 +92,8 @@ impl Channels {
             }
             match self.step(deadline).await? {
                 Filled::More => {}
+                // The end itself may be what is waited for.
+                Filled::Ended if done(self) => return Ok(()),
                 Filled::Late => {
                     let text = format!("not within {patience:?}; what came: {}", self.summary());
                     return Err(Stop::departure(what, text));

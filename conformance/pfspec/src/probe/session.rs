@@ -315,6 +315,8 @@ impl Session {
             }
             match self.step(deadline).await? {
                 Filled::More => {}
+                // The end itself may be what is waited for.
+                Filled::Ended if done(self) => return Ok(()),
                 Filled::Late => {
                     let seen = self.summary();
                     return Err(Stop::departure(
@@ -322,6 +324,8 @@ impl Session {
                         format!("not within {patience:?}; what came: {seen}"),
                     ));
                 }
+                // The end may be what is waited for.
+                Filled::Ended if done(self) => return Ok(()),
                 Filled::Ended => {
                     let end = self
                         .end
@@ -469,7 +473,8 @@ impl Session {
                     Next::Message(Message::Text(_)) => {
                         self.end = Some(End::Malformed("a text message in a tunnel".to_owned()));
                     }
-                    Next::Message(_) => {}
+                    // No frame, but what a case may wait for.
+                    Next::Message(_) => return Ok(Filled::More),
                     Next::Ended => self.end.clone_from(&websocket.end),
                     Next::Late => return Ok(Filled::Late),
                 },
@@ -555,6 +560,107 @@ impl Session {
             return "nothing".to_owned();
         }
         parts.join(", ")
+    }
+}
+
+/// What became of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes on: a PING was echoed.
+    GoesOn,
+    /// It has ended.
+    Ended,
+}
+
+impl Fate {
+    /// For [`crate::case::Seen`].
+    #[must_use]
+    pub fn slug(self) -> &'static str {
+        match self {
+            Self::GoesOn => "goes-on",
+            Self::Ended => "ends-session",
+        }
+    }
+}
+
+impl Session {
+    /// Finds out whether the session goes on or has ended.
+    ///
+    /// # Errors
+    /// A departure if neither is seen within [`Session::patience`], or the server sent what is no frame.
+    pub async fn fate(&mut self, after: &str) -> Result<Fate, Stop> {
+        // Gateways may notice the end of a session in a tunnel only when the client writes again: hence more PINGs.
+        const AGAIN: Duration = Duration::from_millis(250);
+        let deadline = Instant::now() + self.patience;
+        let mut sent = Vec::new();
+        let answered =
+            |session: &Self, sent: &[u32]| session.pings.iter().any(|id| sent.contains(id));
+        while Instant::now() < deadline && self.end.is_none() && !answered(self, &sent) {
+            sent.push(self.ping().await?);
+            let again = Instant::now() + AGAIN;
+            while !answered(self, &sent) && self.step(again).await? == Filled::More {}
+        }
+        let what = format!("PING echoed, or the end of the session, {after}");
+        if answered(self, &sent) {
+            return Ok(Fate::GoesOn);
+        }
+        if self.end.is_none() {
+            let text = format!("neither within {:?}: {}", self.patience, self.summary());
+            return Err(Stop::departure(what, text));
+        }
+        self.not_malformed(&what)?;
+        Ok(Fate::Ended)
+    }
+
+    /// Sends a frame, or bytes that are none, that ends the session, and waits for the end. No frame behind is taken:
+    /// a PING in the same write, or later, is not echoed.
+    pub async fn dies_of(&mut self, what: &str, bytes: &[u8]) -> Result<(), Stop> {
+        const BEHIND: u32 = 0x7001;
+        let mut bytes = bytes.to_vec();
+        bytes.extend(self.encoder.encode(&Frame::Ping(BEHIND)));
+        self.raw(what, &bytes).await?;
+        let fate = self.fate(&format!("after {what}")).await?;
+        if fate == Fate::GoesOn || self.pings.contains(&BEHIND) {
+            return Err(Stop::departure(
+                format!("the end of the session after {what}, and nothing taken behind it"),
+                self.summary(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Sends the next PING; its id.
+    pub async fn ping(&mut self) -> Result<u32, Stop> {
+        let id = self.next_ping;
+        self.next_ping += 2;
+        self.send(&Frame::Ping(id)).await?;
+        Ok(id)
+    }
+
+    /// Ends the connection without GOAWAY: FIN, or Close with 1000 in the tunnel.
+    pub async fn hang_up(&mut self) -> Result<(), Stop> {
+        match &mut self.carrier {
+            Carrier::Plain(connection) => {
+                connection.shut_down().await;
+                Ok(())
+            }
+            Carrier::Tunnel(websocket) => websocket.close(1000).await,
+        }
+    }
+
+    /// In a tunnel, sends Close with 1000; nothing else.
+    pub async fn hang_up_tunnel(&mut self) -> Result<(), Stop> {
+        match &mut self.carrier {
+            Carrier::Plain(_) => Ok(()),
+            Carrier::Tunnel(websocket) => websocket.close(1000).await,
+        }
+    }
+
+    fn not_malformed(&self, what: &str) -> Result<(), Stop> {
+        match &self.end {
+            Some(end @ End::Malformed(_)) => Err(Stop::departure(what, end.to_string())),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -110,6 +110,8 @@ pub struct WebSocket {
     pub answers: bool,
     /// PONGs that came.
     pub pongs: Vec<Vec<u8>>,
+    /// Frames whose length is not in the shortest form.
+    pub long_forms: Vec<String>,
     /// How it ended, once it has.
     pub end: Option<End>,
     /// Fragments of the message that is on its way, and its opcode.
@@ -125,6 +127,7 @@ impl WebSocket {
             connection,
             answers: true,
             pongs: Vec::new(),
+            long_forms: Vec::new(),
             end: None,
             partial: None,
             closed: false,
@@ -174,6 +177,9 @@ impl WebSocket {
                 },
                 Ok(Some((first, payload, whole))) => {
                     let text = name(first, payload.len());
+                    if whole.len() > frame(first, false, &payload).len() {
+                        self.long_forms.push(text.clone());
+                    }
                     self.connection
                         .item(Side::Server, Layer::WebSocket, text, &whole);
                     if let Some(next) = self.take(first, payload).await? {

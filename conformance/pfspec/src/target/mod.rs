@@ -21,7 +21,7 @@ pub use runtime::RuntimeArgs;
 pub use server::ServerArgs;
 
 use crate::case::{Role, Way};
-use pf_program::cluster::{self, Io};
+use pf_program::cluster::Io;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
@@ -181,28 +181,6 @@ impl fmt::Debug for Target {
             .field("role", &self.role)
             .finish_non_exhaustive()
     }
-}
-
-/// Connects with other protocols in ALPN, as somebody who may forward.
-async fn place_offering(
-    config: &kube::Config,
-    protocols: Vec<Vec<u8>>,
-    namespace: &str,
-    pod: &str,
-) -> Result<Place, NoPlace> {
-    if config.cluster_url.scheme_str() == Some("http") {
-        return Err(NoPlace::NotOffered("the target has no TLS".to_owned()));
-    }
-    let identity = cluster::credentials(config).await;
-    let identity = identity.map_err(|error| NoPlace::Elsewhere(error.to_string()))?;
-    let io = cluster::connect_with_alpn(config, protocols).await;
-    let host = config.cluster_url.authority().map(ToString::to_string);
-    Ok(Place {
-        io: io.map_err(|error| NoPlace::Unreachable(error.to_string()))?,
-        host: host.unwrap_or_default(),
-        path: cluster::path(config, namespace, pod),
-        identity,
-    })
 }
 
 /// Waits for Ctrl-C, or for the request to end.
