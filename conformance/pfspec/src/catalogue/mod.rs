@@ -13,6 +13,7 @@ mod limits;
 mod load;
 mod negotiation;
 mod pair;
+mod pods;
 mod reset;
 mod session;
 mod stream;
@@ -33,7 +34,10 @@ pub fn all() -> Vec<Case> {
         header::CASES,
         stream::CASES,
         session::CASES,
-        pair::CASES,
+        pair::opening::CASES,
+        pair::labels::CASES,
+        pair::matching::CASES,
+        pair::time::CASES,
         data::CASES,
         error::CASES,
         half_close::CASES,
@@ -42,7 +46,9 @@ pub fn all() -> Vec<Case> {
         tunnel::CASES,
         websocket::CASES,
         channel::CASES,
-        limits::CASES,
+        limits::blocks::CASES,
+        limits::counts::CASES,
+        limits::floods::CASES,
         load::CASES,
         idle::CASES,
     ];
