@@ -90,7 +90,8 @@ pub async fn run(
         let (slots, sender, target) = (slots.clone(), sender.clone(), target.clone());
         let (seed, patience) = (plan.seed, plan.patience);
         // What a loaded server does late is not to be laid to the cases beside.
-        let wanted = if case.has(Tag::Load) { plan.jobs } else { 1 };
+        let alone = case.has(Tag::Load) || case.has(Tag::Hostile);
+        let wanted = if alone { plan.jobs } else { 1 };
         let wanted = u32::try_from(wanted.max(1)).unwrap_or(u32::MAX);
         tasks.spawn(async move {
             // It is never closed.
