@@ -89,9 +89,13 @@ pub async fn run(
     for (index, (case, way)) in plan.cases.iter().cloned().enumerate() {
         let (slots, sender, target) = (slots.clone(), sender.clone(), target.clone());
         let (seed, patience) = (plan.seed, plan.patience);
+        // What a loaded server does late is not to be laid to the cases beside.
+        let alone = case.has(Tag::Load) || case.has(Tag::Hostile);
+        let wanted = if alone { plan.jobs } else { 1 };
+        let wanted = u32::try_from(wanted.max(1)).unwrap_or(u32::MAX);
         tasks.spawn(async move {
             // It is never closed.
-            let Ok(_slot) = slots.acquire_owned().await else {
+            let Ok(_slots) = slots.acquire_many_owned(wanted).await else {
                 return;
             };
             let report = one(target, case, way, seed, patience, began).await;

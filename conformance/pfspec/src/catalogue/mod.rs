@@ -14,6 +14,7 @@ mod limits;
 mod load;
 mod negotiation;
 mod pair;
+mod pods;
 mod reset;
 mod session;
 mod spdy;
@@ -44,7 +45,10 @@ pub fn all() -> Vec<Case> {
         stream::ends::CASES,
         session::CASES,
         session::end::CASES,
-        pair::CASES,
+        pair::opening::CASES,
+        pair::labels::CASES,
+        pair::matching::CASES,
+        pair::time::CASES,
         data::CASES,
         error::CASES,
         half_close::CASES,
@@ -60,7 +64,9 @@ pub fn all() -> Vec<Case> {
         channel::ports::CASES,
         channel::messages::CASES,
         channel::end::CASES,
-        limits::CASES,
+        limits::blocks::CASES,
+        limits::counts::CASES,
+        limits::floods::CASES,
         load::CASES,
         idle::CASES,
     ];

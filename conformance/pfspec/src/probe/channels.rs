@@ -58,6 +58,12 @@ impl Channels {
         self.by_number.get(&channel).cloned().unwrap_or_default()
     }
 
+    /// Bytes that came on a channel behind the first message.
+    #[must_use]
+    pub fn received(&self, channel: u8) -> usize {
+        self.by_number.get(&channel).map_or(0, |got| got.data.len())
+    }
+
     /// Sends a message on a channel.
     pub async fn send(&mut self, channel: u8, payload: &[u8]) -> Result<(), Stop> {
         if self.base64 {

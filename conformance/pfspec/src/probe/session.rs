@@ -224,6 +224,18 @@ impl Session {
         Ok(())
     }
 
+    /// Sends a frame for at most `patience`; whether the server took all of it. If not, the session is of no more use
+    /// for sending.
+    pub async fn try_send(&mut self, frame: &Frame, patience: Duration) -> bool {
+        let mut bytes = self.encoder.encode(frame);
+        self.connection()
+            .item(Side::Judge, Layer::Spdy, frame.text(), &bytes);
+        if matches!(self.carrier, Carrier::Tunnel(_)) {
+            bytes = super::websocket::frame(LAST | BINARY, true, &bytes);
+        }
+        self.connection().write_some(&bytes, patience).await == bytes.len()
+    }
+
     /// Opens a stream with the next id; does not wait for an answer.
     pub async fn open(&mut self, headers: &[(&str, &str)]) -> Result<u32, Stop> {
         let id = self.next_id();

@@ -49,10 +49,9 @@ impl Reach for Embedded {
                 let text = "nobody there has one verb of two";
                 return Err(NoPlace::NotOffered(text.to_owned()));
             };
-            // Whom to be is settled: the credentials are those of the configuration.
+            // As whom is settled: the credentials are those of the configuration.
             let path = cluster::path(&config, Demo::NAMESPACE, Demo::POD);
             connect(&config, &path, Asked::by(Who::Forwarder)).await
-        })
         })
     }
 

@@ -70,11 +70,15 @@ pub enum Service {
     Closed,
     /// HTTP/1.1.
     Http,
+    /// Gets a number of milliseconds, `\n`, and all until the client closes; waits so long, answers `late\n`.
+    Late,
+    /// HTTP/1.1 too; `/stats` tells what the other ports have seen.
+    Stats,
 }
 
 impl Service {
     /// All of them, the name for `--port NAME=NUMBER`, and the port unless that says otherwise.
-    pub const ALL: [(Self, &'static str, u16); 11] = [
+    pub const ALL: [(Self, &'static str, u16); 13] = [
         (Self::Echo, "echo", 7000),
         (Self::Sink, "sink", 7001),
         (Self::Source, "source", 7002),
@@ -86,6 +90,8 @@ impl Service {
         (Self::NeverReads, "neverreads", 7009),
         (Self::Closed, "closed", 7999),
         (Self::Http, "http", 8080),
+        (Self::Late, "late", 7008),
+        (Self::Stats, "stats", 8081),
     ];
 
     /// Its name.

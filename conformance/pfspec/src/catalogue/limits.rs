@@ -1,5 +1,0 @@
-//! `limits/`.
-
-use crate::case::Case;
-
-pub(super) const CASES: &[Case] = &[];

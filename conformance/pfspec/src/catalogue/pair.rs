@@ -1,5 +1,0 @@
-//! `pair/`.
-
-use crate::case::Case;
-
-pub(super) const CASES: &[Case] = &[];
