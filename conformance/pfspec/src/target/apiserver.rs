@@ -171,8 +171,12 @@ impl ApiServerArgs {
             Some(args) => args.split_whitespace().map(str::to_owned).collect(),
             None => services
                 .iter()
-                .filter(|(service, _)| **service != Service::Closed)
-                .map(|(service, port)| format!("{}={port}", service.name()))
+                // The image has no `late`; nothing listens at `closed`.
+                .filter(|(service, _)| !matches!(service, Service::Closed | Service::Late))
+                .map(|(service, port)| match service {
+                    Service::Stats => format!("http={port}"),
+                    other => format!("{}={port}", other.name()),
+                })
                 .collect(),
         };
         let wanted = Wanted {
