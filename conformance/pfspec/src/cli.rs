@@ -2,7 +2,8 @@
 
 use crate::case::{Case, Level, Tag, Way};
 use crate::select::Shard;
-use crate::target::args::{ApiServerArgs, ServerArgs, TargetArgs};
+use crate::target::args::TargetArgs;
+use crate::target::{ApiServerArgs, KubeletArgs, RuntimeArgs, ServerArgs};
 use clap::builder::styling::Styles;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -32,10 +33,14 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Judge a streaming server, or the built-in cluster
+    /// Judge any server that serves the upgrade at a path, or the built-in cluster
     Server(Judge<ServerArgs>),
     /// Judge an API server, by a pod of it
     Apiserver(Judge<ApiServerArgs>),
+    /// Judge a kubelet's own endpoint, by a pod on its node
+    Kubelet(Judge<KubeletArgs>),
+    /// Judge a runtime's streaming server, by a sandbox of it
+    Runtime(Judge<RuntimeArgs>),
     /// List the cases
     List(ListArgs),
     /// Compare two JSON reports; exit code 1 if verdicts differ
@@ -65,11 +70,17 @@ impl Command {
     /// # Errors
     /// Itself, if it is something else.
     pub fn judge(self) -> Result<(TargetArgs, RunArgs), Box<Self>> {
-        match self {
-            Self::Server(judge) => Ok((TargetArgs::Server(judge.target), judge.run)),
-            Self::Apiserver(judge) => Ok((TargetArgs::ApiServer(judge.target), judge.run)),
-            other => Err(Box::new(other)),
+        let (mut target, mut run) = match self {
+            Self::Server(judge) => (TargetArgs::Server(judge.target), judge.run),
+            Self::Apiserver(judge) => (TargetArgs::ApiServer(judge.target), judge.run),
+            Self::Kubelet(judge) => (TargetArgs::Kubelet(judge.target), judge.run),
+            Self::Runtime(judge) => (TargetArgs::Runtime(judge.target), judge.run),
+            other => return Err(Box::new(other)),
+        };
+        if let Some(word) = target.take_word() {
+            run.choose.ids.insert(0, word);
         }
+        Ok((target, run))
     }
 }
 

@@ -13,9 +13,9 @@ use crate::run::{self, Plan, Report, choose, name_of, reserved};
 use crate::screen::Screen;
 use crate::select;
 use crate::spec::Clause;
-use crate::target::Target;
 use crate::target::args::{TargetArgs, open};
-use crate::{preflight, session_patience, spec};
+use crate::target::{Target, check};
+use crate::{session_patience, spec};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -114,17 +114,20 @@ pub async fn judge(
         ));
     }
     check_reports(&args)?;
-    let opened = tokio::select! {
-        opened = open(target) => opened,
-        _ = interrupted.wait_for(|stop| *stop) => return Ok(Exit::Interrupted),
-    };
-    let mut opened = opened.map_err(|failure| Failure {
+    // A target that has begun to make things takes them away itself if it is interrupted.
+    let opened = open(target, args.profile).await;
+    if *interrupted.borrow_and_update() {
+        if let Ok(opened) = opened {
+            clean_up(&opened, screen).await;
+        } else if let Err(failure) = opened {
+            screen.say(&one_line(&failure.text));
+        }
+        return Ok(Exit::Interrupted);
+    }
+    let opened = opened.map_err(|failure| Failure {
         text: one_line(&failure.text),
         ..failure
     })?;
-    if let Some(minor) = args.profile {
-        opened.minor = Some(minor);
-    }
     let opened = Arc::new(opened);
     let result = with_target(
         target,
@@ -137,13 +140,15 @@ pub async fn judge(
     )
     .await;
     // Whatever came, nothing is left behind.
-    let cleaned = tokio::time::timeout(Duration::from_secs(30), opened.reach.clean_up()).await;
-    match cleaned {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => screen.say(&format!("warning: cannot clean up: {}", plain(&error))),
-        Err(_) => screen.say("warning: cannot clean up within 30 seconds"),
-    }
+    clean_up(&opened, screen).await;
     result
+}
+
+/// The target knows how long it may take.
+async fn clean_up(target: &Target, screen: &mut Screen) {
+    if let Err(error) = target.reach.clean_up().await {
+        screen.say(&format!("warning: {}", one_line(&error)));
+    }
 }
 
 async fn with_target(
@@ -195,7 +200,9 @@ async fn with_target(
     let mut interrupted = stopped.clone();
     if !setting.args.no_preflight {
         tokio::select! {
-            checked = preflight::check(&setting.target, patience(&setting.args)) => checked?,
+            checked = check(&setting.target, patience(&setting.args)) => {
+                checked.map_err(|unusable| Failure::unreachable(unusable.to_string()))?;
+            }
             _ = interrupted.wait_for(|stop| *stop) => return Ok(Exit::Interrupted),
         }
     }

@@ -11,7 +11,6 @@ pub mod dice;
 pub mod exit;
 pub mod expect;
 pub mod judge;
-pub mod preflight;
 pub mod probe;
 pub mod report;
 pub mod run;

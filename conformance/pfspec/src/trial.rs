@@ -87,17 +87,7 @@ impl Ready {
 
     /// Sends a request as [`Ready::ask`] does.
     pub async fn send(&mut self, request: &Request) -> Result<(), Stop> {
-        let mut request = request.clone();
-        request.target = request.target.replace("{path}", &self.path);
-        if !request
-            .fields
-            .iter()
-            .any(|(name, _)| name.eq_ignore_ascii_case("host"))
-        {
-            request
-                .fields
-                .insert(0, ("Host".to_owned(), self.host.clone()));
-        }
+        let request = request.at(&self.path, &self.host);
         let bytes = request.bytes(&self.identity);
         self.connection.send_head(&request, &bytes).await
     }
@@ -156,10 +146,7 @@ impl Trial {
     fn placed(&self, placed: Result<crate::target::Place, NoPlace>) -> Result<Ready, Stop> {
         match placed {
             Ok(place) => {
-                // Whom one speaks for is no secret.
-                let public = |name: &str| name == "user-agent" || name.starts_with("impersonate-");
-                let secret = place.identity.iter().filter(|(name, _)| !public(name));
-                let hidden: Vec<Vec<u8>> = secret.map(|(_, value)| value.clone()).collect();
+                let hidden = secrets(&place.identity);
                 self.log.hide(&hidden);
                 Ok(Ready {
                     connection: Connection::new(place.io, self.log.clone(), hidden),
@@ -177,31 +164,19 @@ impl Trial {
     /// The right request for SPDY.
     #[must_use]
     pub fn spdy_request(&self) -> Request {
-        Request::new("POST", "{path}")
-            .with("Connection", "Upgrade")
-            .with("Upgrade", "SPDY/3.1")
-            .with("X-Stream-Protocol-Version", PROTOCOL)
-            .with("Content-Length", "0")
+        spdy_upgrade()
     }
 
     /// The right request for a WebSocket with this subprotocol. `query` is empty or begins with `?`.
     #[must_use]
     pub fn websocket_request(&self, subprotocol: &str, query: &str) -> Request {
-        Request::new("GET", format!("{{path}}{query}"))
-            .with("Connection", "Upgrade")
-            .with("Upgrade", "websocket")
-            .with("Sec-WebSocket-Version", "13")
-            .with("Sec-WebSocket-Key", KEY)
-            .with("Sec-WebSocket-Protocol", subprotocol)
+        websocket_upgrade(subprotocol, query)
     }
 
     /// The query that asks for ports, as the target names it.
     #[must_use]
     pub fn ports_query(&self, ports: &[u16]) -> String {
-        // A gateway calls it `ports`, a node and a runtime `port`.
-        let name = if self.is_gateway() { "ports" } else { "port" };
-        let list: Vec<String> = ports.iter().map(ToString::to_string).collect();
-        format!("?{name}={}", list.join(","))
+        ports_query(self.target.role, ports)
     }
 
     /// Connects, sends a request and reads the answer.
@@ -211,7 +186,8 @@ impl Trial {
 
     /// The same as somebody else.
     pub async fn ask_as(&self, who: Who, request: &Request) -> Result<(Ready, Answer), Stop> {
-        let mut ready = self.connect_as(who).await?;
+        let place = self.target.reach.place_for(who, &request.ports());
+        let mut ready = self.placed(place.await)?;
         let answer = ready.ask(request, self.patience).await?;
         Ok((ready, answer))
     }
@@ -267,6 +243,41 @@ impl Trial {
             self.patience,
         ))
     }
+}
+
+/// Those of the fields of identity that nobody is to see.
+pub(crate) fn secrets(identity: &[(String, Vec<u8>)]) -> Vec<Vec<u8>> {
+    // Whom one speaks for is no secret.
+    let public = |name: &str| name == "user-agent" || name.starts_with("impersonate-");
+    let secret = identity.iter().filter(|(name, _)| !public(name));
+    secret.map(|(_, value)| value.clone()).collect()
+}
+
+pub(crate) fn ports_query(role: Role, ports: &[u16]) -> String {
+    // A gateway calls it `ports`, a node and a runtime `port`.
+    let name = match role {
+        Role::Gateway => "ports",
+        Role::Node | Role::Runtime => "port",
+    };
+    let list: Vec<String> = ports.iter().map(ToString::to_string).collect();
+    format!("?{name}={}", list.join(","))
+}
+
+pub(crate) fn spdy_upgrade() -> Request {
+    Request::new("POST", "{path}")
+        .with("Connection", "Upgrade")
+        .with("Upgrade", "SPDY/3.1")
+        .with("X-Stream-Protocol-Version", PROTOCOL)
+        .with("Content-Length", "0")
+}
+
+pub(crate) fn websocket_upgrade(subprotocol: &str, query: &str) -> Request {
+    Request::new("GET", format!("{{path}}{query}"))
+        .with("Connection", "Upgrade")
+        .with("Upgrade", "websocket")
+        .with("Sec-WebSocket-Version", "13")
+        .with("Sec-WebSocket-Key", KEY)
+        .with("Sec-WebSocket-Protocol", subprotocol)
 }
 
 /// The key of every handshake of the judge: that of RFC 6455, section 1.3.

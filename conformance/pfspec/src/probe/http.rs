@@ -57,6 +57,30 @@ impl Request {
         self.without(name).with(name, value)
     }
 
+    /// The same with `{path}` in the target replaced, and with `Host` unless it is there.
+    #[must_use]
+    pub fn at(&self, path: &str, host: &str) -> Self {
+        let mut request = self.clone();
+        request.target = request.target.replace("{path}", path);
+        let is_host = |(name, _): &(String, String)| name.eq_ignore_ascii_case("host");
+        if !request.fields.iter().any(is_host) {
+            let host = ("Host".to_owned(), host.to_owned());
+            request.fields.insert(0, host);
+        }
+        request
+    }
+
+    /// Ports that its query names; none if one of them is no port.
+    #[must_use]
+    pub fn ports(&self) -> Vec<u16> {
+        let (_, query) = self.target.split_once('?').unwrap_or_default();
+        let named = query.split('&').filter_map(|part| part.split_once('='));
+        let values = named.filter(|(name, _)| matches!(*name, "port" | "ports"));
+        let ports = values.flat_map(|(_, list)| list.split(','));
+        let ports: Result<_, _> = ports.map(str::parse).collect();
+        ports.unwrap_or_default()
+    }
+
     /// The head, with the fields of identity behind the others.
     pub(crate) fn bytes(&self, identity: &[(String, Vec<u8>)]) -> Vec<u8> {
         let mut bytes = format!("{} {} HTTP/1.1\r\n", self.method, self.target).into_bytes();
@@ -264,5 +288,26 @@ fn dechunk(mut bytes: &[u8]) -> Option<Vec<u8>> {
         }
         body.extend(chunk);
         bytes = rest;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_of_a_query() {
+        let table: [(&str, &[u16]); 7] = [
+            ("{path}", &[]),
+            ("{path}?", &[]),
+            ("{path}?port=80", &[80]),
+            ("{path}?ports=80,81&ports=82", &[80, 81, 82]),
+            ("{path}?x=1&port=7", &[7]),
+            ("{path}?port=80,x", &[]),
+            ("{path}?port=70000", &[]),
+        ];
+        for (target, ports) in table {
+            assert_eq!(Request::new("GET", target).ports(), ports, "{target}");
+        }
     }
 }

@@ -1,77 +1,322 @@
-//! An API server, as a kubeconfig names it.
+//! An API server, as a kubeconfig names it, and a pod that is there or of the judge's own.
 
-use super::{NoPlace, Place, Placing, Reach, Target, Who, usual_services};
-use crate::case::{ALL_WAYS, Role};
+use super::endpoint::{Asked, connect};
+use super::options::{BadUse, Describe, flagged, with_file};
+use super::pod::{self, Made, Wanted};
+use super::{NoPlace, Placing, Reach, Service, Target, Who, finish, interrupted};
+use crate::case::Role;
+use anyhow::{Context as _, bail};
+use kube::Client;
 use pf_program::cluster::{self, Choice};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::time::Duration;
 
-/// Takes a kubeconfig and a pod that is there already.
-///
-/// # Errors
-/// Why the kubeconfig cannot be used.
-pub async fn apiserver(choice: &Choice, namespace: &str, pod: &str) -> anyhow::Result<Target> {
-    let config = cluster::load(choice).await?;
-    Ok(Target {
-        name: format!("API server, pod {namespace}/{pod}"),
-        role: Role::Gateway,
-        minor: None,
-        ways: ALL_WAYS.to_vec(),
-        services: usual_services(),
-        reach: Box::new(ApiServer {
+/// The rules that [`ApiServerArgs`] needs, as objects to apply.
+pub const RBAC: &str = include_str!("../../rbac.yaml");
+
+/// The image of the pod, unless `--pod-image` says otherwise: what `conformance/cluster/echo` builds.
+pub const POD_IMAGE: &str = "lab.local/echo:1";
+
+/// For one answer.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// An API server.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "The API server")]
+pub struct ApiServerArgs {
+    /// Kubeconfig file, found as kubectl finds it unless given
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context in the kubeconfig
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Cluster in the kubeconfig
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// User in the kubeconfig
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// A pod that is there and has the services: NAME, or NS/NAME; without it, a pod is made and taken away again
+    #[arg(long, value_name = "[NS/]NAME", conflicts_with_all = ["pod_image", "pod_args"])]
+    pub pod: Option<String>,
+    /// Namespace of the pod; a pod that is made gets a namespace of its own without it
+    #[arg(long, short = 'n', value_name = "NS")]
+    pub namespace: Option<String>,
+    /// Image of the pod that is made
+    #[arg(long, value_name = "IMAGE", default_value = POD_IMAGE)]
+    pub pod_image: String,
+    /// Arguments of its program, split at spaces; NAME=NUMBER for each service unless given
+    #[arg(long, value_name = "ARGUMENTS")]
+    pub pod_args: Option<String>,
+    /// Seconds that it may take until the pod runs
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    pub pod_wait: u64,
+    /// Kubeconfig of somebody who may look up pods and not forward
+    #[arg(long, value_name = "FILE")]
+    pub viewer_kubeconfig: Option<PathBuf>,
+    /// Kubeconfig of somebody who is known and may nothing
+    #[arg(long, value_name = "FILE")]
+    pub nobody_kubeconfig: Option<PathBuf>,
+    /// Kubeconfig of somebody who has the verb get on pods/portforward and not create
+    #[arg(long, value_name = "FILE")]
+    pub get_only_kubeconfig: Option<PathBuf>,
+    /// Kubeconfig of somebody who has the verb create on pods/portforward and not get
+    #[arg(long, value_name = "FILE")]
+    pub create_only_kubeconfig: Option<PathBuf>,
+    /// What is behind it.
+    #[command(flatten)]
+    pub describe: Describe,
+}
+
+impl ApiServerArgs {
+    /// Makes it the target: reads the kubeconfigs, asks for the version, makes the pod if it has to. Ctrl-C ends it,
+    /// and takes away what was made.
+    ///
+    /// # Errors
+    /// Why the kubeconfig cannot be used, the server does not answer or the pod does not run.
+    pub async fn open(&self, minor: Option<u16>) -> anyhow::Result<Target> {
+        let choice = Choice {
+            kubeconfig: self.kubeconfig.clone(),
+            context: self.context.clone(),
+            cluster: self.cluster.clone(),
+            user: self.user.clone(),
+        };
+        let there = self.pod.as_deref().map(|pod| self.named(pod)).transpose()?;
+        let config = cluster::load(&choice).await?;
+        let mut others = Vec::new();
+        for (who, file) in [
+            (Who::Viewer, &self.viewer_kubeconfig),
+            (Who::Nobody, &self.nobody_kubeconfig),
+            (Who::GetOnly, &self.get_only_kubeconfig),
+            (Who::CreateOnly, &self.create_only_kubeconfig),
+        ] {
+            if let Some(file) = file {
+                others.push((who, somebody(&config, file).await?));
+            }
+        }
+        let mut api = config.clone();
+        api.connect_timeout = Some(ANSWER);
+        api.default_retry = false;
+        let client = Client::try_from(api).context("the kubeconfig")?;
+        let minor = match minor {
+            Some(minor) => Some(minor),
+            None => minor_of(&client).await,
+        };
+        let (made, namespace, pod) = if let Some((namespace, pod)) = there {
+            let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
+            (None, namespace, pod)
+        } else {
+            let made = self.make(&client).await?;
+            let (namespace, pod) = (made.namespace.clone(), made.pod.clone());
+            (Some(made), namespace, pod)
+        };
+        let version = minor.map_or_else(String::new, |minor| format!(" 1.{minor}"));
+        let name = format!(
+            "API server{version} at {}, pod {namespace}/{pod}",
+            origin(&config.cluster_url)
+        );
+        let reach = ApiServer {
             config,
-            namespace: namespace.to_owned(),
-            pod: pod.to_owned(),
-        }),
-    })
+            others,
+            namespace,
+            pod,
+            made: made.map(|made| (client, made)),
+        };
+        Ok(finish(name, Role::Gateway, minor, &self.describe, Box::new(reach)).await)
+    }
+
+    /// Namespace, if one is named, and name of a pod that is there.
+    fn named(&self, pod: &str) -> anyhow::Result<(Option<String>, String)> {
+        let parts: Vec<&str> = pod.split('/').collect();
+        let (namespace, name) = match parts.as_slice() {
+            [name] => (self.namespace.as_deref(), *name),
+            [namespace, name] => (Some(*namespace), *name),
+            _ => (None, ""),
+        };
+        if name.is_empty() || namespace.is_some_and(str::is_empty) {
+            bail!(BadUse(format!("--pod {pod}: a pod is NAME or NS/NAME")));
+        }
+        Ok((namespace.map(str::to_owned), name.to_owned()))
+    }
+
+    /// As the command line says it.
+    pub(super) fn words(&self) -> Vec<String> {
+        let mut words = vec!["apiserver".to_owned()];
+        words.extend(with_file("--kubeconfig", self.kubeconfig.as_ref()));
+        words.extend(flagged("--context", self.context.as_ref()));
+        words.extend(flagged("--cluster", self.cluster.as_ref()));
+        words.extend(flagged("--user", self.user.as_ref()));
+        words.extend(flagged("--namespace", self.namespace.as_ref()));
+        words.extend(flagged("--pod", self.pod.as_ref()));
+        if self.pod.is_none() {
+            words.extend(flagged("--pod-image", Some(&self.pod_image)));
+            words.extend(flagged("--pod-args", self.pod_args.as_ref()));
+        }
+        for (flag, file) in [
+            ("--viewer-kubeconfig", &self.viewer_kubeconfig),
+            ("--nobody-kubeconfig", &self.nobody_kubeconfig),
+            ("--get-only-kubeconfig", &self.get_only_kubeconfig),
+            ("--create-only-kubeconfig", &self.create_only_kubeconfig),
+        ] {
+            words.extend(with_file(flag, file.as_ref()));
+        }
+        words.extend(self.describe.words());
+        words
+    }
+
+    async fn make(&self, client: &Client) -> anyhow::Result<Made> {
+        let services = self.describe.services();
+        let args: Vec<String> = match &self.pod_args {
+            Some(args) => args.split_whitespace().map(str::to_owned).collect(),
+            None => services
+                .iter()
+                // The image has no `late`; nothing listens at `closed`.
+                .filter(|(service, _)| !matches!(service, Service::Closed | Service::Late))
+                .map(|(service, port)| match service {
+                    Service::Stats => format!("http={port}"),
+                    other => format!("{}={port}", other.name()),
+                })
+                .collect(),
+        };
+        let wanted = Wanted {
+            namespace: self.namespace.as_deref(),
+            image: &self.pod_image,
+            args: &args,
+            listens: services.get(&Service::Echo).copied(),
+            patience: Duration::from_secs(self.pod_wait),
+        };
+        let mut made = Made::default();
+        let stop = std::pin::pin!(interrupted());
+        if let Err(error) = pod::make(client, &wanted, &mut made, stop).await {
+            if let Err(left) = pod::remove(client, &made).await {
+                bail!("{error:#}\n{left}");
+            }
+            return Err(error);
+        }
+        Ok(made)
+    }
+}
+
+/// Somebody else at the same server.
+async fn somebody(server: &kube::Config, file: &std::path::Path) -> anyhow::Result<kube::Config> {
+    let choice = Choice {
+        kubeconfig: Some(file.to_owned()),
+        ..Choice::default()
+    };
+    let config = cluster::load(&choice).await?;
+    let mut same = server.clone();
+    same.auth_info = config.auth_info;
+    Ok(same)
+}
+
+/// A URL without path and credentials.
+fn origin(url: &http::Uri) -> String {
+    let authority = url.authority().map_or("", |authority| authority.as_str());
+    let (_, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+    format!("{}://{host}", url.scheme_str().unwrap_or("https"))
+}
+
+/// The server's minor version, if it says so. Whoever may forward need not see it, and a server that cannot be reached
+/// is for the check to tell.
+async fn minor_of(client: &Client) -> Option<u16> {
+    let version = tokio::time::timeout(ANSWER, client.apiserver_version()).await;
+    minor(&version.ok()?.ok()?.minor)
+}
+
+/// `37`, or `37+` as some distributions have it.
+fn minor(text: &str) -> Option<u16> {
+    let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
 }
 
 struct ApiServer {
     config: kube::Config,
+    others: Vec<(Who, kube::Config)>,
     namespace: String,
     pod: String,
+    made: Option<(Client, Made)>,
+}
+
+impl ApiServer {
+    fn path(&self) -> String {
+        cluster::path(&self.config, &self.namespace, &self.pod)
+    }
 }
 
 impl Reach for ApiServer {
     fn place(&self, who: Who) -> Placing<'_> {
         Box::pin(async move {
-            let mut config = self.config.clone();
-            match who {
-                Who::Forwarder => {}
-                Who::Anonymous => config.auth_info = kube::config::AuthInfo::default(),
-                Who::Stranger => {
-                    config.auth_info = kube::config::AuthInfo::default();
-                    config.auth_info.token = Some("a-token-that-nobody-has".into());
+            let other = self.others.iter().find(|(other, _)| *other == who);
+            match (other, who) {
+                (Some((_, config)), _) => {
+                    connect(config, &self.path(), Asked::by(Who::Forwarder)).await
                 }
-                Who::Viewer | Who::Nobody | Who::CreateOnly | Who::GetOnly => {
-                    let text = "no kubeconfig of somebody who may not forward";
-                    return Err(NoPlace::NotOffered(text.to_owned()));
+                (None, Who::Viewer | Who::Nobody | Who::CreateOnly | Who::GetOnly) => {
+                    let flag = match who {
+                        Who::Viewer => "--viewer-kubeconfig",
+                        Who::CreateOnly => "--create-only-kubeconfig",
+                        Who::GetOnly => "--get-only-kubeconfig",
+                        _ => "--nobody-kubeconfig",
+                    };
+                    Err(NoPlace::NotOffered(format!(
+                        "nobody with such rights is known: no {flag}"
+                    )))
                 }
+                (None, _) => connect(&self.config, &self.path(), Asked::by(who)).await,
             }
-            let other = |error: cluster::Unreachable| NoPlace::Elsewhere(error.to_string());
-            let identity = cluster::credentials(&config).await.map_err(other)?;
-            let io = cluster::connect(&config).await;
-            let io = io.map_err(|error| NoPlace::Unreachable(error.to_string()))?;
-            Ok(Place {
-                io,
-                host: config
-                    .cluster_url
-                    .authority()
-                    .map(ToString::to_string)
-                    .unwrap_or_default(),
-                path: cluster::path(&config, &self.namespace, &self.pod),
-                identity,
-            })
         })
     }
 
     fn place_with_alpn(&self, protocols: &[&[u8]]) -> Placing<'_> {
-        let protocols: Vec<Vec<u8>> = protocols.iter().map(|name| name.to_vec()).collect();
-        Box::pin(async move {
-            let config = &self.config;
-            super::place_offering(config, protocols, &self.namespace, &self.pod).await
-        })
+        let asked = Asked::offering(protocols);
+        Box::pin(async move { connect(&self.config, &self.path(), asked).await })
     }
 
     fn path_of(&self, namespace: &str, pod: &str) -> Option<String> {
         Some(cluster::path(&self.config, namespace, pod))
+    }
+
+    fn clean_up(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+        Box::pin(async {
+            match &self.made {
+                Some((client, made)) => pod::remove(client, made).await,
+                None => Ok(()),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions() {
+        assert_eq!(minor("37"), Some(37));
+        assert_eq!(minor("30+"), Some(30));
+        assert_eq!(minor(""), None);
+    }
+
+    #[test]
+    fn pods_by_name() {
+        let args = ApiServerArgs {
+            namespace: Some("n".to_owned()),
+            ..ApiServerArgs::default()
+        };
+        let pair = |namespace: &str, name: &str| (Some(namespace.to_owned()), name.to_owned());
+        assert_eq!(args.named("p").unwrap(), pair("n", "p"));
+        assert_eq!(args.named("m/p").unwrap(), pair("m", "p"));
+        for bad in ["", "/p", "m/", "a/b/c"] {
+            assert!(args.named(bad).is_err(), "{bad}");
+        }
+        let url = "https://me:hunter2@h:6443/x".parse().unwrap();
+        assert_eq!(origin(&url), "https://h:6443");
+    }
+
+    #[test]
+    fn the_rules_are_objects() {
+        assert_eq!(RBAC.matches("\nkind: ").count(), 3);
+        assert!(RBAC.contains("pods/portforward"));
     }
 }

@@ -1,6 +1,7 @@
 //! The embedded cluster: gateway, node and pods in this process.
 
-use super::{NoPlace, Place, Placing, Reach, Target, Who, usual_services};
+use super::endpoint::{Asked, connect};
+use super::{NoPlace, Placing, Reach, Target, Who, usual_services};
 use crate::case::{ALL_WAYS, Role};
 use pf_program::cluster::{self, Demo};
 
@@ -48,28 +49,18 @@ impl Reach for Embedded {
                 let text = "nobody there has one verb of two";
                 return Err(NoPlace::NotOffered(text.to_owned()));
             };
-            let other = |error: cluster::Unreachable| NoPlace::Elsewhere(error.to_string());
-            let identity = cluster::credentials(&config).await.map_err(other)?;
-            let io = cluster::connect(&config).await;
-            let io = io.map_err(|error| NoPlace::Unreachable(error.to_string()))?;
-            Ok(Place {
-                io,
-                host: config
-                    .cluster_url
-                    .authority()
-                    .map(ToString::to_string)
-                    .unwrap_or_default(),
-                path: cluster::path(&config, Demo::NAMESPACE, Demo::POD),
-                identity,
-            })
+            // As whom is settled: the credentials are those of the configuration.
+            let path = cluster::path(&config, Demo::NAMESPACE, Demo::POD);
+            connect(&config, &path, Asked::by(Who::Forwarder)).await
         })
     }
 
     fn place_with_alpn(&self, protocols: &[&[u8]]) -> Placing<'_> {
-        let protocols: Vec<Vec<u8>> = protocols.iter().map(|name| name.to_vec()).collect();
+        let asked = Asked::offering(protocols);
         Box::pin(async move {
             let config = self.0.admin();
-            super::place_offering(config, protocols, Demo::NAMESPACE, Demo::POD).await
+            let path = cluster::path(config, Demo::NAMESPACE, Demo::POD);
+            connect(config, &path, asked).await
         })
     }
 

@@ -2,13 +2,26 @@
 
 mod apiserver;
 pub mod args;
+mod check;
+mod cri;
 mod embedded;
+mod endpoint;
+mod kubelet;
+mod options;
+mod pod;
+mod runtime;
+mod server;
 
-pub use apiserver::apiserver;
+pub use apiserver::{ApiServerArgs, POD_IMAGE, RBAC};
+pub use check::{Trouble, Unusable, check};
 pub use embedded::embedded;
+pub use kubelet::KubeletArgs;
+pub use options::{Describe, Tls};
+pub use runtime::RuntimeArgs;
+pub use server::ServerArgs;
 
 use crate::case::{Role, Way};
-use pf_program::cluster::{self, Io};
+use pf_program::cluster::Io;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
@@ -130,6 +143,11 @@ pub trait Reach: Send + Sync {
     /// Connects.
     fn place(&self, who: Who) -> Placing<'_>;
 
+    /// Connects for a request that names these ports. Whoever gives out a runtime's URL has to be told of them.
+    fn place_for(&self, who: Who, _ports: &[u16]) -> Placing<'_> {
+        self.place(who)
+    }
+
     /// Connects without offering `http/1.1` in ALPN but `protocols`; only for targets with TLS.
     fn place_with_alpn(&self, _protocols: &[&[u8]]) -> Placing<'_> {
         Box::pin(async { Err(NoPlace::NotOffered("the target has no TLS".to_owned())) })
@@ -171,26 +189,43 @@ impl fmt::Debug for Target {
     }
 }
 
-/// Connects with other protocols in ALPN, as somebody who may forward.
-async fn place_offering(
-    config: &kube::Config,
-    protocols: Vec<Vec<u8>>,
-    namespace: &str,
-    pod: &str,
-) -> Result<Place, NoPlace> {
-    if config.cluster_url.scheme_str() == Some("http") {
-        return Err(NoPlace::NotOffered("the target has no TLS".to_owned()));
+/// Waits for Ctrl-C, or for the request to end.
+async fn interrupted() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
     }
-    let identity = cluster::credentials(config).await;
-    let identity = identity.map_err(|error| NoPlace::Elsewhere(error.to_string()))?;
-    let io = cluster::connect_with_alpn(config, protocols).await;
-    let host = config.cluster_url.authority().map(ToString::to_string);
-    Ok(Place {
-        io: io.map_err(|error| NoPlace::Unreachable(error.to_string()))?,
-        host: host.unwrap_or_default(),
-        path: cluster::path(config, namespace, pod),
-        identity,
-    })
+    drop(tokio::signal::ctrl_c().await);
+}
+
+/// Puts a target together; it is asked for the tunnel if nothing says whether it has to serve it.
+async fn finish(
+    name: String,
+    role: Role,
+    minor: Option<u16>,
+    describe: &Describe,
+    reach: Box<dyn Reach>,
+) -> Target {
+    let (ways, asks) = describe.ways(role, minor);
+    let mut target = Target {
+        name,
+        role,
+        minor,
+        ways,
+        services: describe.services(),
+        reach,
+    };
+    if asks && check::has_tunnel(&target).await {
+        target.ways.insert(1, Way::Tunnel);
+    }
+    target
 }
 
 /// The ports of the test image and of the embedded cluster.

@@ -1,0 +1,100 @@
+//! Connects to one server as somebody: what all targets with a URL share.
+
+use super::{NoPlace, Place, Who};
+use kube::config::AuthInfo;
+use pf_program::cluster;
+
+/// As whom to connect, and what to offer in ALPN.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    who: Who,
+    alpn: Option<Vec<Vec<u8>>>,
+}
+
+impl Asked {
+    pub(super) fn by(who: Who) -> Self {
+        Self { who, alpn: None }
+    }
+
+    pub(super) fn offering(protocols: &[&[u8]]) -> Self {
+        Self {
+            who: Who::Forwarder,
+            alpn: Some(protocols.iter().map(|name| name.to_vec()).collect()),
+        }
+    }
+}
+
+/// Connects to the server of the configuration with its own credentials, without them, or with wrong ones.
+pub(super) async fn connect(
+    config: &kube::Config,
+    path: &str,
+    asked: Asked,
+) -> Result<Place, NoPlace> {
+    let config = &as_somebody(config, asked.who)?;
+    let other = |error: cluster::Unreachable| NoPlace::Elsewhere(error.to_string());
+    let identity = cluster::credentials(config).await.map_err(other)?;
+    let io = match asked.alpn {
+        None => cluster::connect(config).await,
+        Some(_) if config.cluster_url.scheme_str() == Some("http") => {
+            return Err(NoPlace::NotOffered("the target has no TLS".to_owned()));
+        }
+        Some(protocols) => cluster::connect_with_alpn(config, protocols).await,
+    };
+    let host = config.cluster_url.authority().map(ToString::to_string);
+    Ok(Place {
+        io: io.map_err(|error| NoPlace::Unreachable(error.to_string()))?,
+        host: host.unwrap_or_default(),
+        path: path.to_owned(),
+        identity,
+    })
+}
+
+fn as_somebody(config: &kube::Config, who: Who) -> Result<kube::Config, NoPlace> {
+    let mut config = config.clone();
+    match who {
+        Who::Forwarder => {}
+        Who::Anonymous | Who::Stranger => {
+            if !says_who(&config.auth_info) {
+                let text = "the target asks nobody who they are";
+                return Err(NoPlace::NotOffered(text.to_owned()));
+            }
+            config.auth_info = AuthInfo::default();
+            if who == Who::Stranger {
+                config.auth_info.token = Some("a-token-that-nobody-has".into());
+            }
+        }
+        Who::Viewer | Who::Nobody | Who::CreateOnly | Who::GetOnly => {
+            let text = "no credentials of somebody with other rights";
+            return Err(NoPlace::NotOffered(text.to_owned()));
+        }
+    }
+    Ok(config)
+}
+
+fn says_who(who: &AuthInfo) -> bool {
+    who.token.is_some()
+        || who.token_file.is_some()
+        || who.username.is_some()
+        || who.client_certificate.is_some()
+        || who.client_certificate_data.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_credentials_there_is_no_stranger() {
+        let mut config = kube::Config::new("http://h".parse().unwrap());
+        assert!(as_somebody(&config, Who::Forwarder).is_ok());
+        for who in [Who::Anonymous, Who::Stranger, Who::Viewer] {
+            let none = as_somebody(&config, who);
+            assert!(matches!(none, Err(NoPlace::NotOffered(_))), "{who:?}");
+        }
+        config.auth_info.token = Some("t".into());
+        let anonymous = as_somebody(&config, Who::Anonymous).unwrap();
+        assert!(!says_who(&anonymous.auth_info));
+        let stranger = as_somebody(&config, Who::Stranger).unwrap();
+        assert!(says_who(&stranger.auth_info));
+    }
+}

@@ -1,0 +1,331 @@
+//! What the command line says of any target: its pod's ports, its ways, TLS and credentials.
+
+use super::{Service, usual_services};
+use crate::case::{Role, Way};
+use anyhow::bail;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use kube::config::AuthInfo;
+use pf_program::cluster;
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The pod behind the target, and what the target is known to serve.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "The pod and the target")]
+pub struct Describe {
+    /// The service NAME is at port NUMBER of the pod (may be repeated)
+    #[arg(long = "port", value_name = "NAME=NUMBER", value_parser = port)]
+    pub ports: Vec<(Service, u16)>,
+    /// The pod has no service NAME: cases that need it say UNSUPPORTED (may be repeated)
+    #[arg(long = "no-port", value_name = "NAME", value_parser = service)]
+    pub no_ports: Vec<Service>,
+    /// The target has to serve these ways and no others: spdy, tunnel, v4, v4-base64; found out by its version, or by
+    /// asking, unless given
+    #[arg(long = "serves", value_name = "WAY", value_parser = way, value_delimiter = ',')]
+    pub serves: Vec<Way>,
+}
+
+impl Describe {
+    /// The ports of the pod.
+    #[must_use]
+    pub fn services(&self) -> BTreeMap<Service, u16> {
+        let mut services = usual_services();
+        services.extend(self.ports.iter().copied());
+        services.retain(|service, _| !self.no_ports.contains(service));
+        services
+    }
+
+    /// The ways that such a target serves, and whether it has to be asked for the tunnel besides.
+    #[must_use]
+    pub(super) fn ways(&self, role: Role, minor: Option<u16>) -> (Vec<Way>, bool) {
+        if !self.serves.is_empty() {
+            return (self.serves.clone(), false);
+        }
+        let mut ways = vec![Way::Spdy, Way::V4, Way::V4Base64];
+        // The first version that has it unless it is switched off.
+        let since = match role {
+            Role::Gateway => 31,
+            Role::Node => 36,
+            Role::Runtime => return (ways, false),
+        };
+        let has_it = minor.is_some_and(|minor| minor >= since);
+        if has_it {
+            ways.insert(1, Way::Tunnel);
+        }
+        (ways, !has_it)
+    }
+}
+
+impl Describe {
+    /// As the command line says it.
+    pub(super) fn words(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        for (service, number) in &self.ports {
+            words.extend(["--port".to_owned(), format!("{}={number}", service.name())]);
+        }
+        for service in &self.no_ports {
+            words.extend(["--no-port", service.name()].map(str::to_owned));
+        }
+        for way in &self.serves {
+            words.extend(["--serves", way.name()].map(str::to_owned));
+        }
+        words
+    }
+}
+
+/// TLS, and as whom to ask.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "TLS and credentials")]
+pub struct Tls {
+    /// Certificates (PEM) of the authorities that sign the server's; the system's unless given
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Client certificate (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub cert: Option<PathBuf>,
+    /// Key of the client certificate (PEM); the file of --cert unless given
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+    /// File with a bearer token
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Do not look at the server's certificate
+    #[arg(long, conflicts_with = "ca")]
+    pub insecure: bool,
+    /// Name that the server's certificate must carry, if not the one of the URL
+    #[arg(long, value_name = "NAME")]
+    pub server_name: Option<String>,
+}
+
+impl Tls {
+    /// As the command line says it.
+    pub(super) fn words(&self) -> Vec<String> {
+        let mut words = with_file("--ca", self.ca.as_ref());
+        words.extend(with_file("--cert", self.cert.as_ref()));
+        words.extend(with_file("--key", self.key.as_ref()));
+        words.extend(with_file("--token-file", self.token_file.as_ref()));
+        if self.insecure {
+            words.push("--insecure".to_owned());
+        }
+        words.extend(flagged("--server-name", self.server_name.as_ref()));
+        words
+    }
+
+    /// The same as the kube client has it, for a server at this URL without its path.
+    ///
+    /// # Errors
+    /// Files that cannot be read or hold something else. No text has a secret.
+    pub(super) fn config(&self, origin: http::Uri) -> anyhow::Result<kube::Config> {
+        let mut config = kube::Config::new(origin);
+        config.accept_invalid_certs = self.insecure;
+        config.tls_server_name.clone_from(&self.server_name);
+        if let Some(file) = &self.ca {
+            let read = || -> Result<Vec<Vec<u8>>, rustls::pki_types::pem::Error> {
+                let all = CertificateDer::pem_file_iter(file)?;
+                all.map(|one| one.map(|der| der.to_vec())).collect()
+            };
+            let bad = |text: String| BadUse(format!("--ca {}: {text}", file.display()));
+            let roots = read().map_err(|error| bad(error.to_string()))?;
+            if roots.is_empty() {
+                bail!(bad("no certificate in it".to_owned()));
+            }
+            config.root_cert = Some(roots);
+        }
+        let mut who = AuthInfo::default();
+        if let Some(file) = &self.cert {
+            let key = self.key.as_ref().unwrap_or(file);
+            let encoded = BASE64_STANDARD.encode(secret("--cert", file)?.as_bytes());
+            who.client_certificate_data = Some(encoded);
+            let encoded = BASE64_STANDARD.encode(secret("--key", key)?.as_bytes());
+            who.client_key_data = Some(encoded.into());
+        }
+        if let Some(file) = &self.token_file {
+            let token = secret("--token-file", file)?;
+            let token = token.trim();
+            if token.is_empty() {
+                let text = format!("--token-file {}: it is empty", file.display());
+                bail!(BadUse(text));
+            }
+            who.token = Some(token.to_owned().into());
+        }
+        config.auth_info = who;
+        Ok(config)
+    }
+}
+
+fn secret(flag: &str, file: &Path) -> anyhow::Result<zeroize::Zeroizing<String>> {
+    let read = cluster::read_secret(file);
+    Ok(read.map_err(|error| BadUse(format!("{flag} {}: {error}", file.display())))?)
+}
+
+/// A URL in its two parts: scheme and authority, and the path with the query.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn url(text: &str) -> anyhow::Result<(http::Uri, String)> {
+    let bad = |text: String| anyhow::Error::new(BadUse(text));
+    let uri: http::Uri = text
+        .parse()
+        .map_err(|error| bad(format!("{text:?} is no URL: {error}")))?;
+    let scheme = uri.scheme_str().unwrap_or_default();
+    let Some(authority) = uri
+        .authority()
+        .filter(|_| matches!(scheme, "http" | "https"))
+    else {
+        let text = format!("{text:?} is no URL that begins with http:// or https://");
+        return Err(bad(text));
+    };
+    if authority.as_str().contains('@') {
+        let text =
+            "no credentials in a URL: they would stand in reports; use --token-file or --cert";
+        return Err(bad(text.to_owned()));
+    }
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let origin = format!("{scheme}://{authority}").parse()?;
+    Ok((origin, path.to_owned()))
+}
+
+/// A mistake on the command line.
+#[derive(Debug)]
+pub(super) struct BadUse(pub String);
+
+impl std::fmt::Display for BadUse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadUse {}
+
+/// A flag and its value, if it was given.
+pub(super) fn flagged(flag: &str, value: Option<impl ToString>) -> Vec<String> {
+    value.map_or_else(Vec::new, |value| vec![flag.to_owned(), value.to_string()])
+}
+
+/// The same with a file.
+pub(super) fn with_file(flag: &str, file: Option<&PathBuf>) -> Vec<String> {
+    flagged(flag, file.map(|file| file.display()))
+}
+
+/// `NAMESPACE/NAME` of a pod.
+///
+/// # Errors
+/// If it is none.
+pub(super) fn pod(text: &str) -> Result<(String, String), String> {
+    match text.split_once('/') {
+        Some((namespace, name))
+            if !namespace.is_empty() && !name.is_empty() && !name.contains('/') =>
+        {
+            Ok((namespace.to_owned(), name.to_owned()))
+        }
+        _ => Err("expected NAMESPACE/NAME".to_owned()),
+    }
+}
+
+fn service(name: &str) -> Result<Service, String> {
+    let all = Service::ALL;
+    let found = all.iter().find(|(_, known, _)| *known == name);
+    found.map(|(service, ..)| *service).ok_or_else(|| {
+        let known: Vec<&str> = all.iter().map(|(_, name, _)| *name).collect();
+        format!("no service {name:?}; there are {}", known.join(", "))
+    })
+}
+
+fn port(text: &str) -> Result<(Service, u16), String> {
+    let (name, number) = text
+        .split_once('=')
+        .ok_or("expected NAME=NUMBER, e.g. echo=7000")?;
+    match number.parse() {
+        Ok(number) if number > 0 => Ok((service(name)?, number)),
+        _ => Err(format!("{number:?} is no port")),
+    }
+}
+
+fn way(name: &str) -> Result<Way, String> {
+    let all = crate::case::ALL_WAYS;
+    let found = all.iter().find(|way| way.name() == name).copied();
+    found.ok_or_else(|| format!("no way {name:?}; there are spdy, tunnel, v4 and v4-base64"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls() {
+        let (origin, path) = url("https://h:10250/a/b?x=1").unwrap();
+        assert_eq!(
+            (origin.to_string(), path.as_str()),
+            ("https://h:10250/".to_owned(), "/a/b?x=1")
+        );
+        assert_eq!(url("http://[::1]:80").unwrap().1, "/");
+        for bad in ["", "h:10250", "/path", "ftp://h/", "https://", "http://a b"] {
+            assert!(url(bad).is_err(), "{bad}");
+        }
+        let secret = url("https://me:hunter2@h/").unwrap_err().to_string();
+        assert!(!secret.contains("hunter2"), "{secret}");
+    }
+
+    #[test]
+    fn services_of_a_pod() {
+        let describe = Describe {
+            ports: vec![port("echo=7").unwrap()],
+            no_ports: vec![service("sink").unwrap()],
+            ..Describe::default()
+        };
+        let services = describe.services();
+        assert_eq!(services.get(&Service::Echo), Some(&7));
+        assert_eq!(services.get(&Service::Sink), None);
+        assert_eq!(services.get(&Service::Closed), Some(&7999));
+        for bad in ["echo", "echo=", "echo=0", "echo=70000", "none=1"] {
+            assert!(port(bad).is_err(), "{bad}");
+        }
+        assert!(pod("a/b").is_ok());
+        for bad in ["a", "/b", "a/", "a/b/c"] {
+            assert!(pod(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ways_by_version() {
+        let open = Describe::default();
+        let with = |role, minor| {
+            let (ways, asks) = open.ways(role, minor);
+            (ways.contains(&Way::Tunnel), asks)
+        };
+        assert_eq!(with(Role::Gateway, Some(31)), (true, false));
+        assert_eq!(with(Role::Gateway, Some(30)), (false, true));
+        assert_eq!(with(Role::Gateway, None), (false, true));
+        assert_eq!(with(Role::Node, Some(36)), (true, false));
+        assert_eq!(with(Role::Node, Some(35)), (false, true));
+        assert_eq!(with(Role::Runtime, Some(37)), (false, false));
+        let told = Describe {
+            serves: vec![way("tunnel").unwrap()],
+            ..Describe::default()
+        };
+        assert_eq!(told.ways(Role::Runtime, None), (vec![Way::Tunnel], false));
+    }
+
+    #[test]
+    fn secrets_are_in_no_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        std::fs::write(&file, "s3cret-token\n").unwrap();
+        let tls = Tls {
+            token_file: Some(file),
+            ..Tls::default()
+        };
+        let config = tls.config("https://h".parse().unwrap()).unwrap();
+        assert!(!format!("{config:?}{tls:?}").contains("s3cret-token"));
+        let missing = Tls {
+            cert: Some("/no/such/file".into()),
+            ..Tls::default()
+        };
+        let error = missing.config("https://h".parse().unwrap()).unwrap_err();
+        assert!(
+            format!("{error:#}").contains("--cert /no/such/file"),
+            "{error:#}"
+        );
+    }
+}

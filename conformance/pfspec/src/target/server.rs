@@ -1,0 +1,90 @@
+//! A server that serves the upgrade at one path: anything with a URL.
+
+use super::endpoint::{Asked, connect};
+use super::options::{self, Describe, Tls};
+use super::{Placing, Reach, Target, Who, embedded, finish};
+use crate::case::Role;
+
+/// Any server, at a fixed path.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ServerArgs {
+    /// What serves the upgrade: http(s)://HOST:PORT/PATH; the cluster that is built in, unless given
+    pub url: Option<String>,
+    /// Judge the cluster that is built in: gateway, node and pods in this process
+    #[arg(long, conflicts_with_all = ["role", "ca", "cert", "key", "token_file", "insecure", "server_name", "ports", "no_ports", "serves"])]
+    pub embedded: bool,
+    /// What kind of server it is: gateway (an API server), node (a kubelet) or runtime
+    #[arg(long, value_name = "ROLE", default_value = "runtime", value_parser = role)]
+    pub role: Role,
+    /// TLS and credentials.
+    #[command(flatten)]
+    pub tls: Tls,
+    /// What is behind it.
+    #[command(flatten)]
+    pub describe: Describe,
+}
+
+fn role(name: &str) -> Result<Role, String> {
+    let found = crate::case::ANY.iter().find(|role| role.name() == name);
+    found
+        .copied()
+        .ok_or_else(|| "expected gateway, node or runtime".to_owned())
+}
+
+impl ServerArgs {
+    /// Makes it the target.
+    ///
+    /// # Errors
+    /// A URL or a file that cannot be used.
+    pub async fn open(&self, minor: Option<u16>) -> anyhow::Result<Target> {
+        let Some(url) = &self.url else {
+            return embedded().await;
+        };
+        let (origin, path) = options::url(url)?;
+        let reach = Server {
+            config: self.tls.config(origin)?,
+            path,
+        };
+        let name = format!("{} at {url}", self.role.name());
+        Ok(finish(name, self.role, minor, &self.describe, Box::new(reach)).await)
+    }
+
+    /// As the command line says it.
+    pub(super) fn words(&self) -> Vec<String> {
+        let Some(url) = &self.url else {
+            return ["server", "--embedded"].map(str::to_owned).to_vec();
+        };
+        let mut words = vec!["server".to_owned(), url.clone()];
+        words.extend(["--role", self.role.name()].map(str::to_owned));
+        words.extend(self.tls.words());
+        words.extend(self.describe.words());
+        words
+    }
+}
+
+struct Server {
+    config: kube::Config,
+    path: String,
+}
+
+impl Reach for Server {
+    fn place(&self, who: Who) -> Placing<'_> {
+        Box::pin(async move { connect(&self.config, &self.path, Asked::by(who)).await })
+    }
+
+    fn place_with_alpn(&self, protocols: &[&[u8]]) -> Placing<'_> {
+        let asked = Asked::offering(protocols);
+        Box::pin(async move { connect(&self.config, &self.path, asked).await })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles() {
+        assert_eq!(role("node"), Ok(Role::Node));
+        assert!(role("Node").is_err());
+    }
+}
