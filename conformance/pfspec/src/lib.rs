@@ -9,6 +9,7 @@ pub mod catalogue;
 pub mod dice;
 pub mod probe;
 pub mod run;
+pub mod sabotage;
 pub mod spec;
 pub mod target;
 pub mod trial;
