@@ -14,6 +14,7 @@ pub mod judge;
 pub mod probe;
 pub mod report;
 pub mod run;
+pub mod sabotage;
 pub mod screen;
 pub mod select;
 pub mod spec;

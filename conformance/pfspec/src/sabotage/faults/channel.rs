@@ -1,0 +1,754 @@
+//! Faults in channels.
+
+use super::super::{Act, Asked, Channels, Fault, Side, WebSocket, WsFrame};
+use crate::case::Way::{self, Http, V4, V4Base64};
+use crate::probe::websocket::{BINARY, CLOSE, LAST, TEXT};
+use std::time::Duration;
+
+const BOTH: &[Way] = &[V4, V4Base64];
+const WITH_HTTP: &[Way] = &[Http, V4, V4Base64];
+const BASE64: &[Way] = &[V4Base64];
+
+const fn fault(
+    id: &'static str,
+    title: &'static str,
+    breaks: &'static [&'static str],
+    act: fn(&mut Channels, Side, u8, Vec<u8>),
+) -> Fault {
+    Fault::new(id, title, breaks, BOTH, Act::Channels(act))
+}
+
+const fn frames(
+    id: &'static str,
+    title: &'static str,
+    breaks: &'static [&'static str],
+    on: &'static [Way],
+    act: fn(&mut WebSocket, Side, WsFrame),
+) -> Fault {
+    Fault::new(id, title, breaks, on, Act::WebSocket(act))
+}
+
+const fn asked(
+    id: &'static str,
+    title: &'static str,
+    breaks: &'static [&'static str],
+    act: fn(&mut Asked),
+) -> Fault {
+    Fault::new(id, title, breaks, WITH_HTTP, Act::Request(act))
+}
+
+fn is_ports(name: &str) -> bool {
+    name == "port" || name == "ports"
+}
+
+/// The first message of the server on a channel.
+fn first(c: &mut Channels, side: Side, channel: u8, act: impl FnOnce(&mut Channels)) {
+    if side == Side::Server && c.is_first(channel) {
+        act(c);
+    } else {
+        c.pass();
+    }
+}
+
+/// Data of the server.
+fn down(c: &mut Channels, side: Side, channel: u8, act: impl FnOnce(&mut Channels)) {
+    if side == Side::Server && !c.is_first(channel) && channel.is_multiple_of(2) {
+        act(c);
+    } else {
+        c.pass();
+    }
+}
+
+/// Texts of the server.
+fn text(c: &mut Channels, side: Side, channel: u8, act: impl FnOnce(&mut Channels)) {
+    if side == Side::Server && !c.is_first(channel) && channel % 2 == 1 {
+        act(c);
+    } else {
+        c.pass();
+    }
+}
+
+/// What the client sends on channels that are as `bad` says.
+fn up(c: &mut Channels, side: Side, bad: bool, act: impl FnOnce(&mut Channels)) {
+    if side == Side::Client && bad {
+        act(c);
+    } else {
+        c.pass();
+    }
+}
+
+fn is_empty(f: &WsFrame) -> bool {
+    f.is_data() && f.payload.is_empty()
+}
+
+pub(super) static FAULTS: &[Fault] = &[
+    fault(
+        "channel/no-first-message",
+        "Does not begin with the port",
+        &["11.8"],
+        |c, side, channel, _| {
+            first(c, side, channel, |_| {});
+        },
+    ),
+    fault(
+        "channel/first-on-data-only",
+        "The port on data channels only",
+        &["11.8"],
+        |c, side, channel, _| {
+            first(c, side, channel, |c| {
+                if channel % 2 == 0 {
+                    c.pass();
+                }
+            });
+        },
+    ),
+    fault(
+        "channel/first-big-endian",
+        "The port with its highest byte first",
+        &["11.8"],
+        |c, side, channel, payload| {
+            first(c, side, channel, |c| {
+                let other: Vec<u8> = payload.iter().rev().copied().collect();
+                c.client(channel, &other);
+            });
+        },
+    ),
+    fault(
+        "channel/first-other-port",
+        "Another port in the first message",
+        &["11.8"],
+        |c, side, channel, payload| {
+            first(c, side, channel, |c| {
+                let other: Vec<u8> = payload.iter().map(|byte| byte ^ 1).collect();
+                c.client(channel, &other);
+            });
+        },
+    ),
+    fault(
+        "channel/first-as-text",
+        "The port in decimal",
+        &["11.8"],
+        |c, side, channel, payload| {
+            first(c, side, channel, |c| {
+                let port = payload
+                    .first_chunk()
+                    .map_or(0, |two| u16::from_le_bytes(*two));
+                c.client(channel, port.to_string().as_bytes());
+            });
+        },
+    ),
+    fault(
+        "channel/first-of-4-bytes",
+        "The port in 4 bytes",
+        &["11.8"],
+        |c, side, channel, payload| {
+            first(c, side, channel, |c| {
+                c.client(channel, &[&payload[..], &[0, 0]].concat());
+            });
+        },
+    ),
+    fault(
+        "channel/first-twice",
+        "The port twice",
+        &["11.8"],
+        |c, side, channel, _| {
+            first(c, side, channel, |c| {
+                c.pass();
+                c.pass();
+            });
+        },
+    ),
+    fault(
+        "channel/first-behind-data",
+        "The port comes behind the first data",
+        &["11.8"],
+        |c, side, channel, payload| {
+            // The pod's number is what its first message would have said.
+            if side == Side::Server && channel == 0 {
+                if c.is_first(0) {
+                    c.n = payload
+                        .first_chunk()
+                        .map_or(0, |two| u32::from(u16::from_le_bytes(*two)));
+                    return;
+                }
+                c.pass();
+                if c.n != 0 {
+                    let port = u16::try_from(c.n).unwrap_or(0).to_le_bytes();
+                    c.n = 0;
+                    c.client(0, &port);
+                }
+            } else {
+                c.pass();
+            }
+        },
+    ),
+    fault(
+        "channel/first-late",
+        "The port comes 8 seconds late",
+        &["11.8"],
+        |c, side, channel, _| {
+            if side == Side::Server && c.is_first(channel) {
+                c.pause(Duration::from_secs(8));
+            }
+            c.pass();
+        },
+    ),
+    fault(
+        "channel/text-on-data",
+        "Error texts on the data channel",
+        &["11.13"],
+        |c, side, channel, payload| {
+            text(c, side, channel, |c| c.client(channel - 1, &payload));
+        },
+    ),
+    fault(
+        "channel/text-missing",
+        "No text for a failure",
+        &["11.13"],
+        |c, side, channel, _| {
+            text(c, side, channel, |_| {});
+        },
+    ),
+    fault(
+        "channel/text-on-other-port",
+        "The text on the next port's error channel",
+        &["11.13", "11.7"],
+        |c, side, channel, payload| {
+            text(c, side, channel, |c| c.client(channel ^ 2, &payload));
+        },
+    ),
+    fault(
+        "channel/text-cut",
+        "The first 4 bytes of the text only",
+        &["11.13"],
+        |c, side, channel, payload| {
+            text(c, side, channel, |c| {
+                c.client(channel, payload.get(..4).unwrap_or_default());
+            });
+        },
+    ),
+    fault(
+        "channel/text-json",
+        "The text is a Status object",
+        &["11.13"],
+        |c, side, channel, payload| {
+            text(c, side, channel, |c| {
+                let message = String::from_utf8_lossy(&payload).into_owned();
+                let status =
+                    serde_json::json!({"status": "Failure", "message": message}).to_string();
+                c.client(
+                    channel,
+                    status.replace(|c: char| c.is_ascii_digit(), "").as_bytes(),
+                );
+            });
+        },
+    ),
+    fault(
+        "channel/numbers-swapped",
+        "Data and error channel change places",
+        &["11.7"],
+        |c, side, channel, payload| {
+            if side == Side::Server {
+                c.client(channel ^ 1, &payload);
+            } else {
+                c.pass();
+            }
+        },
+    ),
+    fault(
+        "channel/numbers-from-1",
+        "Channels count from 1",
+        &["11.7"],
+        |c, side, channel, payload| {
+            if side == Side::Server {
+                c.client(channel + 1, &payload);
+            } else {
+                c.pass();
+            }
+        },
+    ),
+    fault(
+        "channel/numbers-by-kind",
+        "All data channels come before the error channels",
+        &["11.7"],
+        |c, side, channel, payload| {
+            if side == Side::Server {
+                let other = match channel {
+                    1 => 2,
+                    2 => 1,
+                    other => other,
+                };
+                c.client(other, &payload);
+            } else {
+                c.pass();
+            }
+        },
+    ),
+    fault(
+        "channel/second-on-first",
+        "Data of the second port on the first port's channel",
+        &["11.7", "11.11"],
+        |c, side, channel, payload| {
+            down(c, side, channel, |c| c.client(0, &payload));
+        },
+    ),
+    fault(
+        "channel/up-to-first",
+        "Data for every port goes to the first",
+        &["11.7", "11.11"],
+        |c, side, channel, payload| {
+            up(c, side, channel % 2 == 0 && channel > 0, |c| {
+                c.server(0, &payload);
+            });
+        },
+    ),
+    fault(
+        "channel/data-corrupted",
+        "Changes a bit of the data",
+        &["11.11"],
+        |c, side, channel, mut payload| {
+            down(c, side, channel, |c| {
+                if let Some(byte) = payload.first_mut() {
+                    *byte ^= 1;
+                }
+                c.client(channel, &payload);
+            });
+        },
+    ),
+    fault(
+        "channel/byte-lost",
+        "Loses the last byte of a message",
+        &["11.11"],
+        |c, side, channel, mut payload| {
+            down(c, side, channel, |c| {
+                payload.pop();
+                c.client(channel, &payload);
+            });
+        },
+    ),
+    fault(
+        "channel/data-doubled",
+        "Sends data twice",
+        &["11.11"],
+        |c, side, channel, _| {
+            down(c, side, channel, |c| {
+                c.pass();
+                c.pass();
+            });
+        },
+    ),
+    fault(
+        "channel/up-lost",
+        "Loses the client's first data",
+        &["11.11"],
+        |c, side, channel, _| {
+            up(c, side, channel % 2 == 0, |c| {
+                if c.n != 0 {
+                    c.pass();
+                }
+                c.n = 1;
+            });
+        },
+    ),
+    fault(
+        "channel/up-cut",
+        "Takes 1024 bytes of a message",
+        &["11.11"],
+        |c, side, channel, payload| {
+            up(c, side, payload.len() > 1024, |c| {
+                c.server(channel, payload.get(..1024).unwrap_or_default());
+            });
+        },
+    ),
+    fault(
+        "channel/text-only",
+        "Data that is no UTF-8 is lost",
+        &["11.11"],
+        |c, side, _, payload| {
+            up(c, side, std::str::from_utf8(&payload).is_err(), |_| {});
+        },
+    ),
+    fault(
+        "channel/unknown-dies",
+        "Ends the connection at an unknown channel",
+        &["11.15"],
+        |c, side, channel, _| {
+            let served = c.messages.contains_key(&channel);
+            up(c, side, !served, Channels::close);
+        },
+    ),
+    fault(
+        "channel/unknown-to-first",
+        "Takes data of unknown channels for the first",
+        &["11.15"],
+        |c, side, channel, payload| {
+            let served = c.messages.contains_key(&channel);
+            up(c, side, !served, |c| c.server(0, &payload));
+        },
+    ),
+    fault(
+        "channel/error-channel-dies",
+        "Ends the connection at data on an error channel",
+        &["11.15"],
+        |c, side, channel, _| {
+            up(c, side, channel % 2 == 1, Channels::close);
+        },
+    ),
+    fault(
+        "channel/error-channel-echoed",
+        "Takes data on an error channel for that of the data channel",
+        &["11.7"],
+        |c, side, channel, payload| {
+            up(c, side, channel % 2 == 1, |c| {
+                c.server(channel - 1, &payload);
+            });
+        },
+    ),
+    fault(
+        "channel/no-payload-dies",
+        "Ends the connection at a message of a channel number only",
+        &["11.14"],
+        |c, side, _, payload| {
+            up(c, side, payload.is_empty(), Channels::close);
+        },
+    ),
+    fault(
+        "channel/first-failure-closes",
+        "Closes when the first port is over",
+        &["11.18"],
+        |c, side, channel, _| {
+            text(c, side, channel, |c| {
+                c.pass();
+                c.client_frame(LAST | CLOSE, &1000u16.to_be_bytes());
+                c.close();
+            });
+        },
+    ),
+    fault(
+        "channel/255-closes",
+        "Takes channel 255 for CLOSE",
+        &["11.15", "11.17"],
+        |c, side, channel, _| {
+            up(c, side, channel == 255, Channels::close);
+        },
+    ),
+    frames(
+        "channel/empty-dies",
+        "Ends the connection at an empty message",
+        &["11.14"],
+        BOTH,
+        |w, side, f| {
+            if side == Side::Client && is_empty(&f) {
+                w.close();
+            } else {
+                w.pass();
+            }
+        },
+    ),
+    frames(
+        "channel/empty-is-end",
+        "Takes an empty message for the end",
+        &["11.14"],
+        BOTH,
+        |w, side, f| {
+            if side == Side::Client && is_empty(&f) {
+                w.server(LAST | CLOSE, &1000u16.to_be_bytes());
+            } else {
+                w.pass();
+            }
+        },
+    ),
+    frames(
+        "channel/never-closes",
+        "Does not close when all ports are over",
+        &["11.18"],
+        BOTH,
+        |w, side, f| {
+            if side == Side::Server && f.opcode() == CLOSE {
+                // And TCP stays open as well.
+                w.pause(Duration::from_secs(80));
+            } else {
+                w.pass();
+            }
+        },
+    ),
+    frames(
+        "channel/closes-without-close",
+        "Ends without Close",
+        &["11.18", "10.13"],
+        BOTH,
+        |w, side, f| {
+            if side == Side::Server && f.opcode() == CLOSE {
+                w.close();
+            } else {
+                w.pass();
+            }
+        },
+    ),
+    frames(
+        "channel/fragments",
+        "Sends fragments",
+        &["11.16", "11.11"],
+        BOTH,
+        |w, side, f| {
+            if side == Side::Server && f.is_data() && f.payload.len() > 1 {
+                let (one, two) = f.payload.split_at(1);
+                w.client(f.opcode(), one);
+                w.client(LAST, two);
+            } else {
+                w.pass();
+            }
+        },
+    ),
+    frames(
+        "channel/text-for-binary",
+        "Binary channels in text messages",
+        &["11.7", "11.10"],
+        &[V4],
+        |w, side, f| {
+            if side == Side::Server && f.opcode() == BINARY {
+                w.client(LAST | TEXT, &f.payload);
+            } else {
+                w.pass();
+            }
+        },
+    ),
+    frames(
+        "channel/base64-binary",
+        "Base64 in binary messages",
+        &["11.10"],
+        BASE64,
+        |w, side, f| {
+            if side == Side::Server && f.opcode() == TEXT {
+                w.client(LAST | BINARY, &f.payload);
+            } else {
+                w.pass();
+            }
+        },
+    ),
+    frames(
+        "channel/base64-no-padding",
+        "Base64 without padding",
+        &["11.10"],
+        BASE64,
+        |w, side, f| {
+            if side == Side::Server && f.opcode() == TEXT {
+                let text: Vec<u8> = f
+                    .payload
+                    .iter()
+                    .copied()
+                    .filter(|byte| *byte != b'=')
+                    .collect();
+                w.client(f.first, &text);
+            } else {
+                w.pass();
+            }
+        },
+    ),
+    frames(
+        "channel/base64-url",
+        "Base64 in the alphabet of URLs",
+        &["11.10"],
+        BASE64,
+        |w, side, f| {
+            if side == Side::Server && f.opcode() == TEXT {
+                let text: Vec<u8> = f
+                    .payload
+                    .iter()
+                    .map(|byte| match byte {
+                        b'+' => b'-',
+                        b'/' => b'_',
+                        byte => *byte,
+                    })
+                    .collect();
+                w.client(f.first, &text);
+            } else {
+                w.pass();
+            }
+        },
+    ),
+    frames(
+        "channel/base64-lines",
+        "Base64 in lines",
+        &["11.10"],
+        BASE64,
+        |w, side, f| {
+            if side == Side::Server && f.opcode() == TEXT && f.payload.len() > 77 {
+                let lines: Vec<&[u8]> = f.payload.chunks(77).collect();
+                w.client(f.first, &lines.join(&b'\n'));
+            } else {
+                w.pass();
+            }
+        },
+    ),
+    frames(
+        "channel/base64-channel-byte",
+        "The channel number as a byte in front of base64",
+        &["11.10"],
+        BASE64,
+        |w, side, f| match f.payload.split_first() {
+            Some((digit, text)) if side == Side::Server && f.opcode() == TEXT => {
+                w.client(f.first, &[&[digit.wrapping_sub(b'0')][..], text].concat());
+            }
+            _ => w.pass(),
+        },
+    ),
+    asked(
+        "channel/first-port-only",
+        "Reads the first port of the query only",
+        &["11.1"],
+        |a| {
+            a.rewrite_query(|name, value| {
+                Some(if is_ports(name) {
+                    value.split(',').next().unwrap_or_default().to_owned()
+                } else {
+                    value.to_owned()
+                })
+            });
+        },
+    ),
+    asked(
+        "channel/ports-reversed",
+        "Takes the ports in reverse",
+        &["11.1"],
+        |a| {
+            a.rewrite_query(|name, value| {
+                let mut list: Vec<&str> = value.split(',').collect();
+                if is_ports(name) {
+                    list.reverse();
+                }
+                Some(list.join(","))
+            });
+        },
+    ),
+    asked(
+        "channel/ports-sorted",
+        "Sorts the ports and takes each once",
+        &["11.1"],
+        |a| {
+            a.rewrite_query(|name, value| {
+                let mut list: Vec<&str> = value.split(',').collect();
+                if is_ports(name) {
+                    list.sort_unstable();
+                    list.dedup();
+                }
+                Some(list.join(","))
+            });
+        },
+    ),
+    asked(
+        "channel/comma-refused",
+        "Refuses a list of ports",
+        &["11.1"],
+        |a| {
+            let query = a
+                .head
+                .first
+                .split_once('?')
+                .map(|(_, query)| query.to_owned())
+                .unwrap_or_default();
+            if query.contains(',') {
+                a.refuse("400 Bad Request", "bad ports\n");
+            }
+        },
+    ),
+    asked(
+        "channel/repeated-parameter",
+        "Reads the first parameter of ports only",
+        &["11.1"],
+        |a| {
+            let mut words: Vec<String> = a.head.first.split(' ').map(str::to_owned).collect();
+            if let Some(target) = words.get_mut(1)
+                && let Some((path, query)) = target.clone().split_once('?')
+            {
+                let first = query.split('&').find(|part| part.starts_with("port"));
+                if let Some(first) = first {
+                    *target = format!("{path}?{first}");
+                }
+            }
+            a.head.first = words.join(" ");
+        },
+    ),
+    asked(
+        "channel/bad-ports-accepted",
+        "Takes any text for a port",
+        &["11.2"],
+        |a| {
+            a.rewrite_query(|name, value| {
+                let good = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+                Some(if is_ports(name) && !value.split(',').all(good) {
+                    "7000".to_owned()
+                } else {
+                    value.to_owned()
+                })
+            });
+        },
+    ),
+    asked(
+        "channel/port-0-accepted",
+        "Accepts port 0",
+        &["11.2", "11.3"],
+        |a| {
+            a.rewrite_query(|name, value| {
+                Some(if is_ports(name) && value == "0" {
+                    "7000".to_owned()
+                } else {
+                    value.to_owned()
+                })
+            });
+        },
+    ),
+    asked(
+        "channel/no-ports-accepted",
+        "Accepts a request without ports",
+        &["11.3"],
+        |a| {
+            let channels = a
+                .head
+                .get("sec-websocket-protocol")
+                .contains("channel.k8s.io");
+            if channels && !a.head.first.contains('?') {
+                a.head.first = a
+                    .head
+                    .first
+                    .replacen(" HTTP/", "?ports=7000&port=7000 HTTP/", 1);
+            }
+        },
+    ),
+    asked(
+        "channel/unknown-subprotocol",
+        "Takes every subprotocol for v4",
+        &["11.6"],
+        |a| {
+            let offered = a.head.get("sec-websocket-protocol").to_owned();
+            if a.head.upgrades_to("websocket")
+                && !offered.contains("v4.")
+                && !offered.contains("SPDY/3.1+")
+                && !offered.is_empty()
+            {
+                a.head.set("Sec-WebSocket-Protocol", "v4.channel.k8s.io");
+            }
+        },
+    ),
+    asked(
+        "channel/no-base64",
+        "Does not know the base64 form",
+        &["11.4"],
+        |a| {
+            if a.head.get("sec-websocket-protocol").contains("base64") {
+                a.refuse("403 Forbidden", "");
+            }
+        },
+    ),
+    asked(
+        "channel/first-subprotocol-only",
+        "Looks at the first subprotocol of the list only",
+        &["11.4", "10.4"],
+        |a| {
+            let offered = a.head.get("sec-websocket-protocol").to_owned();
+            if let Some((first, _)) = offered.split_once(',') {
+                a.head.set("Sec-WebSocket-Protocol", first.trim());
+            }
+        },
+    ),
+];

@@ -1,0 +1,113 @@
+//! The table of faults, by layer.
+
+mod channel;
+mod data;
+mod frame;
+mod header;
+mod http;
+mod pair;
+mod session;
+mod stream;
+mod websocket;
+
+use super::{Act, Fault, Side, Spdy};
+use crate::case::SESSIONS;
+use crate::probe::wire::Frame;
+
+type Breaks = &'static [&'static str];
+
+/// In frames of the server.
+const fn server(
+    id: &'static str,
+    title: &'static str,
+    breaks: Breaks,
+    act: fn(&mut Spdy, Frame),
+) -> Fault {
+    Fault::new(id, title, breaks, SESSIONS, Act::Server(act))
+}
+
+/// In frames of the client, their header blocks compressed anew.
+const fn client(
+    id: &'static str,
+    title: &'static str,
+    breaks: Breaks,
+    act: fn(&mut Spdy, Frame),
+) -> Fault {
+    Fault::new(id, title, breaks, SESSIONS, Act::Client(act))
+}
+
+/// In what the frames of either do to those of the other.
+const fn both(
+    id: &'static str,
+    title: &'static str,
+    breaks: Breaks,
+    act: fn(&mut Spdy, Side, Frame),
+) -> Fault {
+    Fault::new(id, title, breaks, SESSIONS, Act::Both(act))
+}
+
+/// Right behind the 101.
+const fn begin(id: &'static str, title: &'static str, breaks: Breaks, act: fn(&mut Spdy)) -> Fault {
+    Fault::new(id, title, breaks, SESSIONS, Act::Begin(act))
+}
+
+/// In what cannot be read.
+const fn odd(
+    id: &'static str,
+    title: &'static str,
+    breaks: Breaks,
+    act: fn(&mut Spdy, &str),
+) -> Fault {
+    Fault::new(id, title, breaks, SESSIONS, Act::Odd(act))
+}
+
+/// Every fault, in the order of the document.
+#[must_use]
+pub fn all() -> Vec<&'static Fault> {
+    let groups: [&'static [Fault]; 9] = [
+        http::FAULTS,
+        frame::FAULTS,
+        header::FAULTS,
+        stream::FAULTS,
+        session::FAULTS,
+        pair::FAULTS,
+        data::FAULTS,
+        websocket::FAULTS,
+        channel::FAULTS,
+    ];
+    groups.into_iter().flatten().collect()
+}
+
+/// The fault of this id.
+#[must_use]
+pub fn by_id(id: &str) -> Option<&'static Fault> {
+    all().into_iter().find(|fault| fault.id == id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::all;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn faults_are_distinct_and_cite_clauses() {
+        let clauses: BTreeSet<String> = crate::spec::clauses()
+            .into_iter()
+            .map(|clause| clause.number)
+            .collect();
+        let mut ids = BTreeSet::new();
+        for fault in all() {
+            assert!(ids.insert(fault.id), "{} twice", fault.id);
+            assert!(!fault.breaks.is_empty(), "{} breaks nothing", fault.id);
+            assert!(!fault.on.is_empty(), "{} shows nowhere", fault.id);
+            for number in fault.breaks {
+                assert!(
+                    clauses.contains(*number),
+                    "{}: no clause {number}",
+                    fault.id
+                );
+            }
+        }
+        assert!(ids.len() >= 120, "only {} faults", ids.len());
+    }
+}

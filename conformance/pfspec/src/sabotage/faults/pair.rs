@@ -1,0 +1,526 @@
+//! Faults in labels of streams, pairs and refusals.
+
+use super::super::{Fault, Side, Spdy};
+use super::{both, client, server};
+use crate::probe::wire::{Frame, Pairs};
+use std::time::Duration;
+
+/// SYN_STREAM with other headers.
+fn relabel(s: &mut Spdy, frame: Frame, label: impl FnOnce(&mut Spdy, &mut Pairs)) {
+    if let Frame::SynStream {
+        id,
+        associated,
+        flags,
+        priority,
+        mut headers,
+    } = frame
+    {
+        label(s, &mut headers);
+        s.server(&Frame::SynStream {
+            id,
+            associated,
+            flags,
+            priority,
+            headers,
+        });
+    } else {
+        s.pass();
+    }
+}
+
+fn get(headers: &Pairs, name: &str) -> String {
+    headers
+        .iter()
+        .find(|(known, _)| known == name)
+        .map(|(_, value)| value.clone())
+        .unwrap_or_default()
+}
+
+fn set(headers: &mut Pairs, name: &str, value: &str) {
+    headers.retain(|(known, _)| known != name);
+    headers.push((name.to_owned(), value.to_owned()));
+}
+
+/// Takes a port that is none for the echo's.
+fn good_port(s: &mut Spdy, frame: Frame, bad: impl Fn(&str) -> bool) {
+    relabel(s, frame, |_, headers| {
+        if bad(&get(headers, "port")) {
+            set(headers, "port", "7000");
+        }
+    });
+}
+
+fn refuse(s: &mut Spdy, frame: &Frame, bad: impl Fn(&Pairs) -> bool) {
+    match frame {
+        Frame::SynStream { id, headers, .. } if bad(headers) => s.rst(*id, 5),
+        _ => s.pass(),
+    }
+}
+
+/// The first stream of the same kind and request, if the pair is not complete.
+fn original(s: &Spdy, id: u32) -> Option<u32> {
+    let me = s.known(id);
+    if s.partner(id).is_some() || me.request.is_empty() {
+        return None;
+    }
+    let mut streams = s.streams.iter();
+    streams
+        .find(|(other, k)| **other != id && k.kind == me.kind && k.request == me.request)
+        .map(|(id, _)| *id)
+}
+
+pub(super) static FAULTS: &[Fault] = &[
+    client("pair/port-0", "Accepts port 0", &["7.4"], |s, f| {
+        good_port(s, f, |port| port == "0");
+    }),
+    client(
+        "pair/port-65536",
+        "Accepts ports above 65535",
+        &["7.4"],
+        |s, f| {
+            good_port(s, f, |port| {
+                port.parse::<u64>().is_ok_and(|port| port > 65535)
+            });
+        },
+    ),
+    client(
+        "pair/port-negative",
+        "Accepts negative ports",
+        &["7.4"],
+        |s, f| {
+            good_port(s, f, |port| port.starts_with('-'));
+        },
+    ),
+    client(
+        "pair/port-text",
+        "Accepts names of ports",
+        &["7.4"],
+        |s, f| {
+            good_port(s, f, |port| port.chars().any(|c| c.is_ascii_alphabetic()));
+        },
+    ),
+    client(
+        "pair/port-empty",
+        "Accepts an empty port",
+        &["7.4"],
+        |s, f| good_port(s, f, str::is_empty),
+    ),
+    client(
+        "pair/port-missing",
+        "Accepts a stream without port",
+        &["7.3", "7.4"],
+        |s, f| {
+            relabel(s, f, |_, headers| {
+                if !headers.iter().any(|(name, _)| name == "port") {
+                    set(headers, "port", "7000");
+                }
+            });
+        },
+    ),
+    client(
+        "pair/port-with-sign",
+        "Accepts `+7000` and spaces around a port",
+        &["7.5"],
+        |s, f| {
+            relabel(s, f, |_, headers| {
+                let port = get(headers, "port");
+                set(headers, "port", port.trim().trim_start_matches('+'));
+            });
+        },
+    ),
+    client(
+        "pair/port-leading-zero-refused",
+        "Refuses a port with a zero in front",
+        &["7.5"],
+        |s, f| {
+            refuse(s, &f, |headers| get(headers, "port").starts_with('0'));
+        },
+    ),
+    client(
+        "pair/port-16-bit-signed",
+        "Refuses ports above 32767",
+        &["7.4", "6.28"],
+        |s, f| {
+            refuse(s, &f, |headers| {
+                get(headers, "port")
+                    .parse::<u16>()
+                    .is_ok_and(|port| port > 32767)
+            });
+        },
+    ),
+    client(
+        "pair/low-ports-refused",
+        "Refuses ports below 1024",
+        &["7.4", "6.28"],
+        |s, f| {
+            refuse(s, &f, |headers| {
+                get(headers, "port")
+                    .parse::<u16>()
+                    .is_ok_and(|port| (1..1024).contains(&port))
+            });
+        },
+    ),
+    client(
+        "pair/first-port-for-all",
+        "Forwards all pairs to the first port",
+        &["8.1", "7.3"],
+        |s, f| {
+            relabel(s, f, |s, headers| {
+                let port = get(headers, "port");
+                if s.once() {
+                    s.n = port.parse().unwrap_or(7000);
+                }
+                if port.parse::<u16>().is_ok_and(|port| port > 0) {
+                    set(headers, "port", &s.n.to_string());
+                }
+            });
+        },
+    ),
+    client(
+        "pair/unknown-type-accepted",
+        "Accepts any streamtype",
+        &["7.2"],
+        |s, f| {
+            relabel(s, f, |_, headers| {
+                let kind = get(headers, "streamtype");
+                if !kind.is_empty() && kind != "data" && kind != "error" {
+                    set(headers, "streamtype", "data");
+                }
+            });
+        },
+    ),
+    client(
+        "pair/type-missing-accepted",
+        "Takes a stream without type for a data stream",
+        &["7.2"],
+        |s, f| {
+            relabel(s, f, |_, headers| {
+                if get(headers, "streamtype").is_empty() {
+                    set(headers, "streamtype", "data");
+                }
+            });
+        },
+    ),
+    client(
+        "pair/type-any-case",
+        "Does not mind the case of streamtype",
+        &["7.2"],
+        |s, f| {
+            relabel(s, f, |_, headers| {
+                let kind = get(headers, "streamtype").to_ascii_lowercase();
+                set(headers, "streamtype", &kind);
+            });
+        },
+    ),
+    server(
+        "pair/refuses-with-text",
+        "Accepts a bad stream and ends it",
+        &["7.7"],
+        |s, f| match f {
+            Frame::RstStream { id, .. } if !s.known(id).replied => {
+                s.client(&Frame::SynReply {
+                    id,
+                    flags: 0,
+                    headers: Vec::new(),
+                });
+                s.data(id, b"bad stream");
+                s.fin(id);
+            }
+            _ => s.pass(),
+        },
+    ),
+    server(
+        "pair/refuses-silently",
+        "Says nothing of a stream that it does not accept",
+        &["7.7", "4.7"],
+        |s, f| match f {
+            Frame::RstStream { id, .. } if !s.known(id).replied => {}
+            _ => s.pass(),
+        },
+    ),
+    server(
+        "pair/refuses-behind-reply",
+        "Answers a bad stream before it refuses it",
+        &["7.7"],
+        |s, f| match f {
+            Frame::RstStream { id, .. } if !s.known(id).replied => {
+                s.client(&Frame::SynReply {
+                    id,
+                    flags: 0,
+                    headers: Vec::new(),
+                });
+                s.pass();
+            }
+            _ => s.pass(),
+        },
+    ),
+    server(
+        "pair/refusal-resets-others",
+        "Resets other pairs when it refuses a stream",
+        &["7.7"],
+        |s, f| {
+            s.pass();
+            if let Frame::RstStream { id, .. } = f
+                && !s.known(id).replied
+            {
+                let open: Vec<u32> = s
+                    .streams
+                    .iter()
+                    .filter(|(_, k)| k.replied && k.is_open())
+                    .map(|(id, _)| *id)
+                    .collect();
+                for id in open {
+                    s.rst(id, 5);
+                }
+            }
+        },
+    ),
+    client(
+        "pair/by-order",
+        "Pairs streams in the order of their arrival",
+        &["7.11", "7.8"],
+        |s, f| {
+            relabel(s, f, |s, headers| {
+                // The count of data streams is in the lower half, that of error streams in the upper.
+                let index = if get(headers, "streamtype").as_str() == "error" {
+                    s.n += 0x1_0000;
+                    (s.n >> 16) - 1
+                } else {
+                    s.n += 1;
+                    (s.n & 0xffff) - 1
+                };
+                set(headers, "requestid", &index.to_string());
+            });
+        },
+    ),
+    client(
+        "pair/by-neighbour",
+        "Pairs a data stream with the error stream two ids before",
+        &["7.11", "7.9"],
+        |s, f| {
+            if let Frame::SynStream { id, .. } = f {
+                relabel(s, f, |_, headers| {
+                    let key = if get(headers, "streamtype") == "data" {
+                        id.wrapping_sub(2)
+                    } else {
+                        id
+                    };
+                    set(headers, "requestid", &format!("by id {key}"));
+                });
+            } else {
+                s.pass();
+            }
+        },
+    ),
+    client(
+        "pair/data-first-refused",
+        "Refuses a data stream before its error stream",
+        &["7.11"],
+        |s, f| match f {
+            Frame::SynStream { id, .. } if s.is_data(id) && s.partner(id).is_none() => s.rst(id, 5),
+            _ => s.pass(),
+        },
+    ),
+    both(
+        "pair/data-first-dies",
+        "Ends the session at a data stream before its error stream",
+        &["7.11"],
+        |s, side, f| match f {
+            Frame::SynStream { id, .. }
+                if side == Side::Client && s.is_data(id) && s.partner(id).is_none() =>
+            {
+                s.close();
+            }
+            _ => s.pass(),
+        },
+    ),
+    client(
+        "pair/numeric-request-id",
+        "Wants a number as request id",
+        &["7.9"],
+        |s, f| {
+            refuse(s, &f, |headers| {
+                get(headers, "requestid").parse::<u64>().is_err()
+            });
+        },
+    ),
+    client(
+        "pair/request-id-as-number",
+        "Compares request ids as numbers",
+        &["7.9"],
+        |s, f| {
+            relabel(s, f, |_, headers| {
+                let id: String = get(headers, "requestid")
+                    .chars()
+                    .filter(char::is_ascii_digit)
+                    .collect();
+                let number = id.parse::<u64>().unwrap_or(0);
+                set(headers, "requestid", &number.to_string());
+            });
+        },
+    ),
+    client(
+        "pair/short-request-id",
+        "Compares the first 8 bytes of request ids",
+        &["7.9"],
+        |s, f| {
+            relabel(s, f, |_, headers| {
+                let id: String = get(headers, "requestid").chars().take(8).collect();
+                set(headers, "requestid", &id);
+            });
+        },
+    ),
+    client(
+        "pair/long-request-id-refused",
+        "Refuses request ids above 64 bytes",
+        &["7.9"],
+        |s, f| {
+            refuse(s, &f, |headers| get(headers, "requestid").len() > 64);
+        },
+    ),
+    client(
+        "pair/request-id-case",
+        "Does not mind the case of request ids",
+        &["7.9"],
+        |s, f| {
+            relabel(s, f, |_, headers| {
+                let id = get(headers, "requestid").to_ascii_lowercase();
+                set(headers, "requestid", &id);
+            });
+        },
+    ),
+    client(
+        "pair/request-id-wanted",
+        "Refuses streams without request id",
+        &["7.17"],
+        |s, f| {
+            refuse(s, &f, |headers| get(headers, "requestid").is_empty());
+        },
+    ),
+    client(
+        "pair/no-request-id-never-pairs",
+        "Takes streams without request id each for its own",
+        &["7.17"],
+        |s, f| match f {
+            Frame::SynStream { id, .. } => relabel(s, f, |_, headers| {
+                if get(headers, "requestid").is_empty() {
+                    set(headers, "requestid", &format!("alone {id}"));
+                }
+            }),
+            _ => s.pass(),
+        },
+    ),
+    client(
+        "pair/request-id-once",
+        "Refuses a request id that was used before",
+        &["7.18"],
+        |s, f| match f {
+            Frame::SynStream { id, .. } => {
+                let me = s.known(id);
+                let again = s.streams.iter().any(|(other, known)| {
+                    *other != id
+                        && known.kind == me.kind
+                        && known.request == me.request
+                        && !known.is_open()
+                });
+                if again {
+                    s.rst(id, 5);
+                } else {
+                    s.pass();
+                }
+            }
+            _ => s.pass(),
+        },
+    ),
+    client(
+        "pair/duplicate-replaces",
+        "A second stream of the same type resets the first",
+        &["7.19"],
+        |s, f| match f {
+            Frame::SynStream { id, .. } => {
+                if let Some(first) = original(s, id) {
+                    s.rst(first, 5);
+                    s.server(&Frame::RstStream {
+                        id: first,
+                        status: 5,
+                    });
+                }
+                s.pass();
+            }
+            _ => s.pass(),
+        },
+    ),
+    client(
+        "pair/duplicate-dies",
+        "Ends the session at a second stream of the same type",
+        &["7.19"],
+        |s, f| match f {
+            Frame::SynStream { id, .. } if original(s, id).is_some() => s.close(),
+            _ => s.pass(),
+        },
+    ),
+    client(
+        "pair/duplicate-spoils",
+        "A second stream of the same type spoils the pair",
+        &["7.19"],
+        |s, f| match f {
+            Frame::SynStream { id, .. } if s.flag && s.n == id => s.rst(id, 5),
+            Frame::SynStream { id, .. } => {
+                if original(s, id).is_some() {
+                    s.held.push(f);
+                    return s.pass();
+                }
+                let me = s.known(id);
+                if s.held.iter().any(|held| {
+                    held.stream()
+                        .is_some_and(|other| s.known(other).request == me.request)
+                }) {
+                    s.rst(id, 5);
+                } else {
+                    s.pass();
+                }
+            }
+            _ => s.pass(),
+        },
+    ),
+    client(
+        "pair/timer-short",
+        "Waits 100 ms for the second stream of a pair",
+        &["7.20", "7.11"],
+        |s, f| match f {
+            Frame::SynStream { id, .. } => {
+                let partner = s.partner(id).map(|partner| s.known(partner));
+                let late = partner
+                    .filter(super::super::spdy::Known::is_open)
+                    .and_then(|known| known.since)
+                    .is_some_and(|since| since.elapsed() > Duration::from_millis(100));
+                if late {
+                    s.rst(id, 5);
+                } else {
+                    s.pass();
+                }
+            }
+            _ => s.pass(),
+        },
+    ),
+    client(
+        "pair/lone-stream-dies",
+        "Ends the session half a second after a lone stream",
+        &["7.20", "7.21"],
+        |s, f| {
+            if let Frame::SynStream { id, .. } = f
+                && s.partner(id).is_none()
+                && original(s, id).is_none()
+            {
+                s.n = id;
+            }
+            let since = s.known(s.n).since;
+            let lone = s.n != 0 && s.partner(s.n).is_none();
+            if lone && since.is_some_and(|since| since.elapsed() > Duration::from_millis(200)) {
+                s.close();
+            } else {
+                s.pass();
+            }
+        },
+    ),
+];

@@ -1,0 +1,628 @@
+//! Faults in WebSocket frames, below the tunnel and the channels.
+
+use super::super::{Act, Fault, Side, WebSocket, WsFrame};
+use crate::case::Way::{self, Http, Tunnel, V4, V4Base64};
+use crate::probe::websocket::{
+    BINARY, CLOSE, CONTINUATION, LAST, PING, PONG, TEXT, frame, frame_in_form,
+};
+
+const SOCKETS: &[Way] = &[Http, Tunnel, V4, V4Base64];
+const TUNNEL: &[Way] = &[Http, Tunnel];
+
+const fn fault(
+    id: &'static str,
+    title: &'static str,
+    breaks: &'static [&'static str],
+    on: &'static [Way],
+    act: fn(&mut WebSocket, Side, WsFrame),
+) -> Fault {
+    Fault::new(id, title, breaks, on, Act::WebSocket(act))
+}
+
+/// Frames of the server of an opcode.
+fn down(w: &mut WebSocket, side: Side, f: &WsFrame, opcode: u8, act: impl FnOnce(&mut WebSocket)) {
+    if side == Side::Server && f.opcode() == opcode {
+        act(w);
+    } else {
+        w.pass();
+    }
+}
+
+/// Frames of the client that are as `bad` says.
+fn up(w: &mut WebSocket, side: Side, bad: bool, act: impl FnOnce(&mut WebSocket)) {
+    if side == Side::Client && bad {
+        act(w);
+    } else {
+        w.pass();
+    }
+}
+
+/// Frames of the server that carry data.
+fn data(w: &mut WebSocket, side: Side, f: &WsFrame, act: impl FnOnce(&mut WebSocket)) {
+    if side == Side::Server && f.is_data() {
+        act(w);
+    } else {
+        w.pass();
+    }
+}
+
+/// The form in which the length was written.
+fn form(f: &WsFrame) -> u8 {
+    match f.bytes.get(1).map(|second| second & 0x7f) {
+        Some(126) => 2,
+        Some(127) => 8,
+        _ => 1,
+    }
+}
+
+fn starts_message(f: &WsFrame) -> bool {
+    matches!(f.opcode(), TEXT | BINARY)
+}
+
+pub(super) static FAULTS: &[Fault] = &[
+    fault(
+        "websocket/masked",
+        "Frames of the server are masked",
+        &["10.7"],
+        SOCKETS,
+        |w, side, f| {
+            data(w, side, &f, |w| {
+                w.client_bytes(frame(f.first, true, &f.payload));
+            });
+        },
+    ),
+    fault(
+        "websocket/reserved-bit",
+        "Frames of the server have a reserved bit",
+        &["10.6", "14.13"],
+        SOCKETS,
+        |w, side, f| {
+            data(w, side, &f, |w| w.client(f.first | 0x40, &f.payload));
+        },
+    ),
+    fault(
+        "websocket/unknown-opcode",
+        "Frames of an undefined opcode",
+        &["10.12", "14.13"],
+        SOCKETS,
+        |w, side, f| {
+            data(w, side, &f, |w| {
+                w.client(LAST | 3, b"");
+                w.pass();
+            });
+        },
+    ),
+    fault(
+        "websocket/new-message-in-fragments",
+        "A new message within the fragments of another",
+        &["14.13", "13.13"],
+        SOCKETS,
+        |w, side, f| {
+            data(w, side, &f, |w| {
+                w.client(f.opcode(), &f.payload);
+                w.client(f.first, b"");
+            });
+        },
+    ),
+    fault(
+        "websocket/ping-unanswered",
+        "Does not answer PING",
+        &["10.10"],
+        SOCKETS,
+        |w, side, f| {
+            down(w, side, &f, PONG, |_| {});
+        },
+    ),
+    fault(
+        "websocket/pong-empty",
+        "PONG without the payload of PING",
+        &["10.10"],
+        SOCKETS,
+        |w, side, f| {
+            down(w, side, &f, PONG, |w| w.client(LAST | PONG, b""));
+        },
+    ),
+    fault(
+        "websocket/pong-other",
+        "PONG with another payload",
+        &["10.10"],
+        SOCKETS,
+        |w, side, f| {
+            down(w, side, &f, PONG, |w| {
+                let other: Vec<u8> = f.payload.iter().map(|byte| byte ^ 1).chain([1]).collect();
+                w.client(LAST | PONG, &other);
+            });
+        },
+    ),
+    fault(
+        "websocket/ping-for-pong",
+        "Answers PING with PING",
+        &["10.10"],
+        SOCKETS,
+        |w, side, f| {
+            down(w, side, &f, PONG, |w| w.client(LAST | PING, &f.payload));
+        },
+    ),
+    fault(
+        "websocket/pong-fragmented",
+        "PONG in fragments",
+        &["10.12"],
+        SOCKETS,
+        |w, side, f| {
+            down(w, side, &f, PONG, |w| {
+                w.client(PONG, &f.payload);
+                w.client(LAST | CONTINUATION, b"");
+            });
+        },
+    ),
+    fault(
+        "websocket/pong-long",
+        "PONG of more than 125 bytes",
+        &["10.12"],
+        SOCKETS,
+        |w, side, f| {
+            down(w, side, &f, PONG, |w| w.client(LAST | PONG, &[b'x'; 200]));
+        },
+    ),
+    fault(
+        "websocket/ping-dies",
+        "Ends the connection at PING",
+        &["10.10"],
+        SOCKETS,
+        |w, side, f| {
+            up(w, side, f.opcode() == PING, WebSocket::close);
+        },
+    ),
+    fault(
+        "websocket/pong-dies",
+        "Ends the connection at PONG that it did not ask for",
+        &["10.10"],
+        SOCKETS,
+        |w, side, f| {
+            up(w, side, f.opcode() == PONG, WebSocket::close);
+        },
+    ),
+    fault(
+        "websocket/empty-ping-dies",
+        "Ends the connection at PING without payload",
+        &["10.10"],
+        SOCKETS,
+        |w, side, f| {
+            up(
+                w,
+                side,
+                f.opcode() == PING && f.payload.is_empty(),
+                WebSocket::close,
+            );
+        },
+    ),
+    fault(
+        "websocket/close-unanswered",
+        "Does not answer Close, and closes",
+        &["10.13"],
+        SOCKETS,
+        |w, side, f| {
+            down(w, side, &f, CLOSE, |_| {});
+        },
+    ),
+    fault(
+        "websocket/close-ignored",
+        "Goes on behind Close",
+        &["10.13", "13.17", "11.19"],
+        SOCKETS,
+        |w, side, f| {
+            up(w, side, f.opcode() == CLOSE, |_| {});
+        },
+    ),
+    fault(
+        "websocket/close-other-code",
+        "Close with code 1011",
+        &["13.16", "10.13"],
+        SOCKETS,
+        |w, side, f| {
+            down(w, side, &f, CLOSE, |w| {
+                w.client(LAST | CLOSE, &1011u16.to_be_bytes());
+            });
+        },
+    ),
+    fault(
+        "websocket/close-illegal-code",
+        "Close with code 1006",
+        &["10.13"],
+        SOCKETS,
+        |w, side, f| {
+            down(w, side, &f, CLOSE, |w| {
+                w.client(LAST | CLOSE, &1006u16.to_be_bytes());
+            });
+        },
+    ),
+    fault(
+        "websocket/close-of-one-byte",
+        "Close with a payload of a byte",
+        &["10.13", "14.13"],
+        SOCKETS,
+        |w, side, f| {
+            down(w, side, &f, CLOSE, |w| w.client(LAST | CLOSE, b"x"));
+        },
+    ),
+    fault(
+        "websocket/data-behind-close",
+        "Frames behind Close",
+        &["10.13"],
+        SOCKETS,
+        |w, side, f| {
+            down(w, side, &f, CLOSE, |w| {
+                w.pass();
+                w.client(LAST | BINARY, b"late");
+            });
+        },
+    ),
+    fault(
+        "websocket/unmasked-accepted",
+        "Accepts frames without a mask",
+        &["10.8"],
+        SOCKETS,
+        |w, side, f| {
+            up(w, side, !f.masked, |w| w.server(f.first, &f.payload));
+        },
+    ),
+    fault(
+        "websocket/reserved-accepted",
+        "Accepts reserved bits",
+        &["14.13"],
+        SOCKETS,
+        |w, side, f| {
+            up(w, side, f.first & 0x70 != 0, |w| {
+                w.server(f.first & 0x8f, &f.payload);
+            });
+        },
+    ),
+    fault(
+        "websocket/opcodes-skipped",
+        "Steps over undefined opcodes",
+        &["14.13"],
+        SOCKETS,
+        |w, side, f| {
+            up(w, side, matches!(f.opcode(), 3..=7 | 11..=15), |_| {});
+        },
+    ),
+    fault(
+        "websocket/long-control-accepted",
+        "Accepts control frames that are long or in fragments",
+        &["14.13", "10.12"],
+        SOCKETS,
+        |w, side, f| {
+            let bad = f.opcode() >= 8 && (f.payload.len() > 125 || f.first & LAST == 0);
+            up(w, side, bad, |w| {
+                w.server(LAST | f.first, f.payload.get(..100).unwrap_or(&f.payload));
+            });
+        },
+    ),
+    fault(
+        "websocket/stray-continuation-accepted",
+        "Steps over a continuation of nothing",
+        &["14.13"],
+        SOCKETS,
+        |w, side, f| {
+            if side == Side::Client && f.is_data() {
+                let within = w.flag;
+                w.flag = f.first & LAST == 0;
+                if f.opcode() == CONTINUATION && !within {
+                    return;
+                }
+            }
+            w.pass();
+        },
+    ),
+    fault(
+        "websocket/new-message-accepted",
+        "Accepts a new message within fragments",
+        &["14.13"],
+        SOCKETS,
+        |w, side, f| {
+            if side == Side::Client && f.is_data() {
+                let within = w.flag;
+                w.flag = f.first & LAST == 0;
+                if starts_message(&f) && within {
+                    w.server(LAST | CONTINUATION, b"");
+                }
+            }
+            w.pass();
+        },
+    ),
+    fault(
+        "websocket/long-form-dies",
+        "Ends the connection at a length that is not in its shortest form",
+        &["10.9"],
+        SOCKETS,
+        |w, side, f| {
+            let shortest = if f.payload.len() < 126 {
+                1
+            } else if f.payload.len() < 65536 {
+                2
+            } else {
+                8
+            };
+            up(w, side, form(&f) != shortest, WebSocket::close);
+        },
+    ),
+    fault(
+        "websocket/16-bit-length-dies",
+        "Ends the connection at a length of 16 bits",
+        &["10.9", "13.14"],
+        SOCKETS,
+        |w, side, f| {
+            up(w, side, form(&f) == 2, WebSocket::close);
+        },
+    ),
+    fault(
+        "websocket/64-bit-length-dies",
+        "Ends the connection at a length of 64 bits",
+        &["10.9", "13.14"],
+        SOCKETS,
+        |w, side, f| {
+            up(w, side, form(&f) == 8, WebSocket::close);
+        },
+    ),
+    fault(
+        "websocket/length-of-15-bits",
+        "Takes lengths above 32767 for negative and closes",
+        &["10.9", "13.14"],
+        SOCKETS,
+        |w, side, f| {
+            up(w, side, f.payload.len() > 32767, WebSocket::close);
+        },
+    ),
+    fault(
+        "websocket/control-in-fragments-dies",
+        "Ends the connection at a control frame between fragments",
+        &["10.11"],
+        SOCKETS,
+        |w, side, f| {
+            if side == Side::Client {
+                if f.is_data() {
+                    w.flag = f.first & LAST == 0;
+                } else if w.flag {
+                    w.close();
+                    return;
+                }
+            }
+            w.pass();
+        },
+    ),
+    fault(
+        "websocket/data-in-64-bit-form",
+        "Writes every length in 8 bytes",
+        &["10.9"],
+        SOCKETS,
+        |w, side, f| {
+            data(w, side, &f, |w| {
+                w.client_bytes(frame_in_form(f.first, false, 8, &f.payload));
+            });
+        },
+    ),
+    fault(
+        "tunnel/text",
+        "Sends text messages",
+        &["13.10"],
+        TUNNEL,
+        |w, side, f| {
+            down(w, side, &f, BINARY, |w| {
+                w.client((f.first & LAST) | TEXT, &f.payload);
+            });
+        },
+    ),
+    fault(
+        "tunnel/text-accepted",
+        "Accepts text messages",
+        &["13.11"],
+        TUNNEL,
+        |w, side, f| {
+            up(w, side, f.opcode() == TEXT, |w| {
+                w.server((f.first & LAST) | BINARY, &f.payload);
+            });
+        },
+    ),
+    fault(
+        "tunnel/text-skipped",
+        "Steps over text messages",
+        &["13.11"],
+        TUNNEL,
+        |w, side, f| {
+            up(w, side, f.opcode() == TEXT, |_| {});
+        },
+    ),
+    fault(
+        "tunnel/empty-dies",
+        "Ends the connection at an empty message",
+        &["13.12"],
+        TUNNEL,
+        |w, side, f| {
+            up(
+                w,
+                side,
+                f.is_data() && f.payload.is_empty(),
+                WebSocket::close,
+            );
+        },
+    ),
+    fault(
+        "tunnel/empty-message-dies",
+        "Ends the connection at an empty binary message in one frame",
+        &["13.12"],
+        TUNNEL,
+        |w, side, f| {
+            up(
+                w,
+                side,
+                f.first == LAST | BINARY && f.payload.is_empty(),
+                WebSocket::close,
+            );
+        },
+    ),
+    fault(
+        "tunnel/fragments-lost",
+        "Loses all fragments but the first",
+        &["13.13"],
+        TUNNEL,
+        |w, side, f| {
+            up(
+                w,
+                side,
+                f.is_data() && (f.opcode() == CONTINUATION || f.first & LAST == 0),
+                |w| {
+                    if starts_message(&f) {
+                        w.server(f.first | LAST, &f.payload);
+                    }
+                },
+            );
+        },
+    ),
+    fault(
+        "tunnel/fragments-die",
+        "Ends the connection at a fragment",
+        &["13.13"],
+        TUNNEL,
+        |w, side, f| {
+            up(
+                w,
+                side,
+                f.is_data() && f.first & LAST == 0,
+                WebSocket::close,
+            );
+        },
+    ),
+    fault(
+        "tunnel/empty-last-fragment-dies",
+        "Ends the connection at an empty last fragment",
+        &["13.13"],
+        TUNNEL,
+        |w, side, f| {
+            up(
+                w,
+                side,
+                f.first == LAST && f.payload.is_empty(),
+                WebSocket::close,
+            );
+        },
+    ),
+    fault(
+        "tunnel/frame-per-message",
+        "Takes a message for a frame of SPDY",
+        &["13.12"],
+        TUNNEL,
+        |w, side, f| {
+            let whole = f.payload.get(5..8).is_some_and(|field| {
+                let length = field
+                    .iter()
+                    .fold(0usize, |sum, byte| sum << 8 | usize::from(*byte));
+                f.payload.len() == 8 + length
+            });
+            up(
+                w,
+                side,
+                f.is_data() && !f.payload.is_empty() && !whole,
+                WebSocket::close,
+            );
+        },
+    ),
+    fault(
+        "tunnel/one-frame-per-message",
+        "Reads the first frame of SPDY of a message only",
+        &["13.12"],
+        TUNNEL,
+        |w, side, f| {
+            let first = f.payload.get(5..8).map_or(usize::MAX, |field| {
+                8 + field
+                    .iter()
+                    .fold(0usize, |sum, byte| sum << 8 | usize::from(*byte))
+            });
+            up(w, side, f.is_data() && f.payload.len() > first, |w| {
+                w.server(f.first, f.payload.get(..first).unwrap_or_default());
+            });
+        },
+    ),
+    fault(
+        "tunnel/64k-message-dies",
+        "Ends the connection at messages above 64 KiB",
+        &["13.14"],
+        TUNNEL,
+        |w, side, f| {
+            up(w, side, f.payload.len() > 65536, WebSocket::close);
+        },
+    ),
+    fault(
+        "tunnel/4k-message-cut",
+        "Loses what is behind 4096 bytes of a message",
+        &["13.14"],
+        TUNNEL,
+        |w, side, f| {
+            up(w, side, f.payload.len() > 4096, |w| {
+                w.server(f.first, f.payload.get(..4096).unwrap_or_default());
+            });
+        },
+    ),
+    fault(
+        "tunnel/channel-byte",
+        "A channel number in front of each message",
+        &["13.10", "13.12"],
+        TUNNEL,
+        |w, side, f| {
+            down(w, side, &f, BINARY, |w| {
+                w.client(f.first, &[&[0][..], &f.payload].concat());
+            });
+        },
+    ),
+    fault(
+        "tunnel/first-message-lost",
+        "Loses the client's first message",
+        &["13.12"],
+        TUNNEL,
+        |w, side, f| {
+            let first =
+                side == Side::Client && f.is_data() && !std::mem::replace(&mut w.flag, true);
+            if !first {
+                w.pass();
+            }
+        },
+    ),
+    fault(
+        "tunnel/first-answer-lost",
+        "Loses its own first message",
+        &["13.9"],
+        TUNNEL,
+        |w, side, f| {
+            let first =
+                side == Side::Server && f.is_data() && !std::mem::replace(&mut w.flag, true);
+            if !first {
+                w.pass();
+            }
+        },
+    ),
+    fault(
+        "tunnel/greeting",
+        "An empty text message at the start",
+        &["13.10"],
+        TUNNEL,
+        |w, side, f| {
+            if side == Side::Client && f.is_data() && !std::mem::replace(&mut w.flag, true) {
+                w.client(LAST | TEXT, b"");
+            }
+            w.pass();
+        },
+    ),
+    fault(
+        "tunnel/messages-joined",
+        "Holds a message until the next comes",
+        &["13.12", "8.1"],
+        TUNNEL,
+        |w, side, f| {
+            data(w, side, &f, |w| {
+                let before = std::mem::replace(&mut w.held, f.payload.clone());
+                if !before.is_empty() {
+                    w.client(LAST | BINARY, &before);
+                }
+            });
+        },
+    ),
+];
