@@ -7,7 +7,22 @@ use std::collections::BTreeSet;
 
 /// MUST clauses that bind a server and that a client of it cannot see kept or broken, with the reason. These are for a judge that stands
 /// behind the gateway, or has a container to run.
-const UNSEEN: &[(&str, &str)] = &[];
+const UNSEEN: &[(&str, &str)] = &[
+    (
+        "6.21",
+        "needs a backend that sends bytes right behind its 101",
+    ),
+    ("6.25", "needs a backend that shows what it was asked"),
+    (
+        "12.7",
+        "needs a container with a program that reads its input",
+    ),
+    (
+        "13.9",
+        "needs a backend that sends bytes right behind its 101",
+    ),
+    ("14.16", "needs a backend that answers with a redirect"),
+];
 
 fn clause<'a>(clauses: &'a [Clause], number: &str) -> Option<&'a Clause> {
     clauses.iter().find(|clause| clause.number == number)
@@ -72,7 +87,7 @@ fn every_case_is_complete() {
         // What a case asks may be less than its clause says, never more.
         let level = clause(&clauses, case.clauses[0]).unwrap().level;
         assert!(
-            case.level == level || case.level > level,
+            case.level >= level,
             "{id} is {:?} and its clause {} only {level:?}",
             case.level,
             case.clauses[0]

@@ -6,6 +6,7 @@ mod channel;
 mod check;
 mod data;
 mod error;
+mod exec;
 mod frame;
 mod half_close;
 mod header;
@@ -64,6 +65,7 @@ pub fn all() -> Vec<Case> {
         channel::ports::CASES,
         channel::messages::CASES,
         channel::end::CASES,
+        exec::CASES,
         limits::blocks::CASES,
         limits::counts::CASES,
         limits::floods::CASES,

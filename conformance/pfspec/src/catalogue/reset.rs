@@ -143,7 +143,7 @@ pub(super) const CASES: &[Case] = &[
     Case::must(
         "pf/reset/session-closed",
         "The end of TCP closes the connections to the pod",
-        &["8.29"],
+        &["8.29", "13.18"],
         run!(session_closed),
     )
     .why("A laptop's lid ends sessions all the time.")

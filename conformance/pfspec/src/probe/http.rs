@@ -61,7 +61,9 @@ impl Request {
     #[must_use]
     pub fn at(&self, path: &str, host: &str) -> Self {
         let mut request = self.clone();
+        let exec = path.strip_suffix("/portforward").unwrap_or(path);
         request.target = request.target.replace("{path}", path);
+        request.target = request.target.replace("{exec}", &format!("{exec}/exec"));
         let is_host = |(name, _): &(String, String)| name.eq_ignore_ascii_case("host");
         if !request.fields.iter().any(is_host) {
             let host = ("Host".to_owned(), host.to_owned());

@@ -146,6 +146,7 @@ pub fn target(inner: Arc<Target>, fault: &'static Fault) -> Target {
         role: inner.role,
         minor: inner.minor,
         ways: inner.ways.clone(),
+        exec: inner.exec.clone(),
         services: inner.services.clone(),
         reach: Box::new(Sabotaged { inner, fault }),
     }

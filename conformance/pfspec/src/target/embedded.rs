@@ -16,6 +16,7 @@ pub async fn embedded() -> anyhow::Result<Target> {
         role: Role::Gateway,
         minor: Some(37),
         ways: ALL_WAYS.to_vec(),
+        exec: None,
         services: usual_services(),
         reach: Box::new(Embedded(demo)),
     })

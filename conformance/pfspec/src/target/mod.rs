@@ -174,6 +174,8 @@ pub struct Target {
     pub minor: Option<u16>,
     /// Ways that it should serve; cases on others say UNSUPPORTED.
     pub ways: Vec<Way>,
+    /// Commands that can be run in its pod, if it serves exec.
+    pub exec: Option<Exec>,
     /// Ports of its pod.
     pub services: BTreeMap<Service, u16>,
     /// The way to it.
@@ -205,6 +207,17 @@ async fn interrupted() {
     drop(tokio::signal::ctrl_c().await);
 }
 
+/// Commands in a container of the pod, each a list of words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exec {
+    /// Name of the container; empty if the pod has one.
+    pub container: String,
+    /// Ends well.
+    pub succeeds: Vec<String>,
+    /// Writes to its error output and ends with a code other than 0.
+    pub fails: Vec<String>,
+}
+
 /// Puts a target together; it is asked for the tunnel if nothing says whether it has to serve it.
 async fn finish(
     name: String,
@@ -219,6 +232,7 @@ async fn finish(
         role,
         minor,
         ways,
+        exec: describe.exec(),
         services: describe.services(),
         reach,
     };

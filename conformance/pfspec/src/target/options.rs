@@ -1,6 +1,6 @@
 //! What the command line says of any target: its pod's ports, its ways, TLS and credentials.
 
-use super::{Service, usual_services};
+use super::{Exec, Service, usual_services};
 use crate::case::{Role, Way};
 use anyhow::bail;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
@@ -24,6 +24,15 @@ pub struct Describe {
     /// asking, unless given
     #[arg(long = "serves", value_name = "WAY", value_parser = way, value_delimiter = ',')]
     pub serves: Vec<Way>,
+    /// A command in the pod's container that ends well, split at spaces: cases about exec run with this and the next
+    #[arg(long, value_name = "COMMAND", requires = "exec_fails")]
+    pub exec_succeeds: Option<String>,
+    /// A command that writes to its error output and ends with a code other than 0
+    #[arg(long, value_name = "COMMAND", requires = "exec_succeeds")]
+    pub exec_fails: Option<String>,
+    /// The container for both
+    #[arg(long, value_name = "NAME", requires = "exec_fails")]
+    pub exec_container: Option<String>,
 }
 
 impl Describe {
@@ -34,6 +43,16 @@ impl Describe {
         services.extend(self.ports.iter().copied());
         services.retain(|service, _| !self.no_ports.contains(service));
         services
+    }
+
+    /// The commands for exec.
+    pub(super) fn exec(&self) -> Option<Exec> {
+        let split = |command: &String| command.split_whitespace().map(str::to_owned).collect();
+        Some(Exec {
+            container: self.exec_container.clone().unwrap_or_default(),
+            succeeds: self.exec_succeeds.as_ref().map(split)?,
+            fails: self.exec_fails.as_ref().map(split)?,
+        })
     }
 
     /// The ways that such a target serves, and whether it has to be asked for the tunnel besides.
@@ -70,6 +89,9 @@ impl Describe {
         for way in &self.serves {
             words.extend(["--serves", way.name()].map(str::to_owned));
         }
+        words.extend(flagged("--exec-succeeds", self.exec_succeeds.as_ref()));
+        words.extend(flagged("--exec-fails", self.exec_fails.as_ref()));
+        words.extend(flagged("--exec-container", self.exec_container.as_ref()));
         words
     }
 }
