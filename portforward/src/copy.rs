@@ -4,7 +4,7 @@
 //! forwarded connection. Payload moves as [`Bytes`] handles; between the session's read buffer
 //! and the socket nothing is copied.
 
-use crate::session::{self, Stream};
+use crate::session::{CHUNK, Stream};
 use crate::socket::Socket;
 use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
@@ -13,8 +13,6 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
-/// Bytes read from a socket at a time: a DATA frame that fills four TLS records.
-const READ: usize = session::DATA_PAYLOAD;
 /// Reads shorter than this are copied out of their buffer.
 const COPY_BELOW: usize = 8 << 10;
 /// Chunks gathered for one write to a socket. They count as unread until it has taken them.
@@ -51,6 +49,8 @@ pub(crate) struct Relay<S> {
     /// Writing has failed, and told the error: reading may find an end of file behind it.
     broken: bool,
     buffer: BytesMut,
+    /// Bytes of the next read: more where the last was full.
+    read: usize,
     /// Read from the socket, waiting for room in the stream.
     pending_up: Bytes,
     /// Taken from the stream, waiting for the socket, each with its first length.
@@ -74,6 +74,7 @@ impl<S: Socket> Relay<S> {
             down_open: true,
             broken: false,
             buffer: BytesMut::new(),
+            read: CHUNK,
             pending_up: Bytes::new(),
             pending_down: VecDeque::new(),
             stream_end: None,
@@ -117,8 +118,8 @@ impl<S: Socket> Relay<S> {
                     return Poll::Pending;
                 }
             }
-            if self.buffer.capacity() < READ / 4 {
-                self.buffer.reserve(READ);
+            if self.buffer.capacity() < self.read / 4 {
+                self.buffer.reserve(self.read);
             }
             match std::task::ready!(pin!(self.socket.read_buf(&mut self.buffer)).poll(cx)) {
                 // A failure must never end in FIN.
@@ -132,12 +133,18 @@ impl<S: Socket> Relay<S> {
                         Err(_) => UpEnd::Stream,
                     });
                 }
-                // A short read is copied: one byte must not keep a whole buffer alive.
-                Ok(n) if n < COPY_BELOW => {
-                    self.pending_up = Bytes::copy_from_slice(&self.buffer);
-                    self.buffer.clear();
+                Ok(n) => {
+                    let more = n >= CHUNK;
+                    self.read = if more { self.data.chunk() } else { CHUNK };
+                    // A short read is copied: one byte must not keep a whole buffer alive.
+                    self.pending_up = if n < COPY_BELOW {
+                        let short = Bytes::copy_from_slice(&self.buffer);
+                        self.buffer.clear();
+                        short
+                    } else {
+                        self.buffer.split().freeze()
+                    };
                 }
-                Ok(_) => self.pending_up = self.buffer.split().freeze(),
                 Err(e) => return Poll::Ready(UpEnd::Socket(e)),
             }
         }
@@ -210,7 +217,7 @@ impl<S: Socket> Relay<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::Config;
+    use crate::session::{self, Config};
     use std::future::poll_fn;
     use tokio::io::{AsyncRead, AsyncWriteExt as _, ReadBuf, duplex};
 

@@ -159,7 +159,8 @@ fn start<T>(
     // What comes goes on as it comes, so the length of a message costs nothing. Real servers take
     // 32 MiB (golang.org/x/net/websocket), and client-java 27.0.0 sends writes of many MiB as one.
     let channels = PortChannels::new(wsstream::Config::stream(role), format, numbers)?;
-    let shared = Arc::new(Shared::new(config.stream_send, config.session_send));
+    let shared = Shared::new(config.stream_send, config.session_send, super::CHUNK);
+    let shared = Arc::new(shared);
     #[cfg(all(feature = "fuzzing", feature = "gateway", feature = "node"))]
     super::gauge::note(&shared);
     let port = |_: &u16| Port {

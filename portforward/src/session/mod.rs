@@ -190,10 +190,13 @@ const STREAM_WINDOW: u32 = 1 << 20;
 /// The same for a session.
 const SESSION_WINDOW: u32 = 16 << 20;
 
-/// Payload of a client's DATA frames. With its head of 8 bytes, and a WebSocket's head of 8 around it, one
-/// fills four TLS records of 16 KiB. A little more, and TLS makes a tiny record of the rest, often in a write
-/// of its own. Half of it, and an upload stands still while a lane's few frames are confirmed.
-pub(crate) const DATA_PAYLOAD: usize = (64 << 10) - 8 - 8;
+/// Bytes read from a socket at a time, unless a session says otherwise. With a head of 8 bytes, and a WebSocket's
+/// head of 8 around it, they fill four TLS records of 16 KiB. A little more, and TLS makes a tiny record of the rest,
+/// often in a write of its own.
+pub(crate) const CHUNK: usize = (64 << 10) - 8 - 8;
+/// Payload of a client's DATA frames: with its head of 8 bytes one fills four such messages of a tunnel. With a
+/// quarter of it an upload stands still while a lane's few frames are confirmed.
+const DATA_PAYLOAD: usize = 4 * (CHUNK + 8) - 8;
 
 fn spdy(role: Role) -> spdy::Config {
     let mut config = spdy::Config::kubernetes(role);
@@ -293,7 +296,13 @@ fn start<T>(
     }
     config.check()?;
     let conn = Connection::new(config.spdy.clone(), Instant::now().into_std())?;
-    let shared = Arc::new(Shared::new(config.stream_send, config.session_send));
+    let chunk = if role == Role::Client {
+        config.spdy.data_payload
+    } else {
+        CHUNK
+    };
+    let shared = Shared::new(config.stream_send, config.session_send, chunk);
+    let shared = Arc::new(shared);
     #[cfg(all(feature = "fuzzing", feature = "gateway", feature = "node"))]
     gauge::note(&shared);
     // As many as the peer may open (B6); one that was reset meanwhile still has its place.

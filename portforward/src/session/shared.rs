@@ -204,10 +204,12 @@ pub(super) struct Shared {
     pub(super) blocked_lanes: Count,
     pub(super) stream_send: usize,
     pub(super) session_send: usize,
+    /// What is worth being sent at a time.
+    pub(super) chunk: usize,
 }
 
 impl Shared {
-    pub(super) fn new(stream_send: usize, session_send: usize) -> Self {
+    pub(super) fn new(stream_send: usize, session_send: usize, chunk: usize) -> Self {
         Self {
             attention: Mutex::default(),
             received_bytes: AtomicUsize::new(0),
@@ -219,6 +221,7 @@ impl Shared {
             blocked_lanes: Count::new(0),
             stream_send,
             session_send,
+            chunk,
         }
     }
 

@@ -161,6 +161,11 @@ impl Stream {
         }
     }
 
+    /// Bytes that make a frame: what to read at a time for [`Stream::poll_write_chunk`].
+    pub(crate) fn chunk(&self) -> usize {
+        self.shared.chunk
+    }
+
     /// The peer's FIN has come, though what is before it may be unread.
     pub(crate) fn has_ended(&self) -> bool {
         matches!(self.cell.lock().end, Some(End::Fin))
