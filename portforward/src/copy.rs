@@ -40,6 +40,10 @@ pub(crate) enum DownEnd {
     Stream(io::Error),
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about a connection"
+)]
 /// One socket joined to one data stream.
 pub(crate) struct Relay<S> {
     pub(crate) socket: S,
@@ -48,9 +52,9 @@ pub(crate) struct Relay<S> {
     down_open: bool,
     /// Writing has failed, and told the error: reading may find an end of file behind it.
     broken: bool,
+    /// The last read was full: the next may be larger.
+    full: bool,
     buffer: BytesMut,
-    /// Bytes of the next read: more where the last was full.
-    read: usize,
     /// Read from the socket, waiting for room in the stream.
     pending_up: Bytes,
     /// Taken from the stream, waiting for the socket, each with its first length.
@@ -73,8 +77,8 @@ impl<S: Socket> Relay<S> {
             up_open: true,
             down_open: true,
             broken: false,
+            full: false,
             buffer: BytesMut::new(),
-            read: CHUNK,
             pending_up: Bytes::new(),
             pending_down: VecDeque::new(),
             stream_end: None,
@@ -118,8 +122,9 @@ impl<S: Socket> Relay<S> {
                     return Poll::Pending;
                 }
             }
-            if self.buffer.capacity() < self.read / 4 {
-                self.buffer.reserve(self.read);
+            let room = if self.full { self.data.chunk() } else { CHUNK };
+            if self.buffer.capacity() < room / 4 {
+                self.buffer.reserve(room);
             }
             match std::task::ready!(pin!(self.socket.read_buf(&mut self.buffer)).poll(cx)) {
                 // A failure must never end in FIN.
@@ -134,8 +139,7 @@ impl<S: Socket> Relay<S> {
                     });
                 }
                 Ok(n) => {
-                    let more = n >= CHUNK;
-                    self.read = if more { self.data.chunk() } else { CHUNK };
+                    self.full = n >= CHUNK;
                     // A short read is copied: one byte must not keep a whole buffer alive.
                     self.pending_up = if n < COPY_BELOW {
                         let short = Bytes::copy_from_slice(&self.buffer);
@@ -261,6 +265,98 @@ mod tests {
         fn set_abrupt(&mut self, _: bool) {}
 
         async fn abort(self) {}
+    }
+
+    /// Has so many bytes, and as many at a time as there is room for.
+    struct Source {
+        left: usize,
+        most: usize,
+        rooms: Vec<usize>,
+    }
+
+    impl AsyncRead for Source {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            self.rooms.push(buf.remaining());
+            let n = buf.remaining().min(self.left).min(self.most);
+            self.left = self.left.saturating_sub(n);
+            buf.put_slice(&vec![7; n]);
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Source {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl Socket for Source {
+        fn poll_readable(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn set_abrupt(&mut self, _: bool) {}
+
+        async fn abort(self) {}
+    }
+
+    /// The rooms that an upload of so many bytes, as many at a time, had for its reads.
+    async fn rooms(left: usize, most: usize, config: Config) -> Vec<usize> {
+        let (a, b) = duplex(1 << 16);
+        let (client, driver) = session::client(a, BytesMut::new(), config).unwrap();
+        tokio::spawn(driver);
+        let (server, driver) = session::server(b, BytesMut::new(), Config::default()).unwrap();
+        tokio::spawn(driver);
+        let ours = client.open(spdy::HeaderBlock::new()).unwrap();
+        let mut theirs = server.accept().await.unwrap().accept().unwrap();
+        let source = Source {
+            left,
+            most,
+            rooms: Vec::new(),
+        };
+        let mut relay = Relay::new(source, ours);
+        let mut got = Vec::new();
+        let (end, read) = tokio::join!(
+            poll_fn(|cx| relay.poll_up(cx)),
+            theirs.read_to_end(&mut got)
+        );
+        assert!(matches!(end, UpEnd::Eof), "{end:?}");
+        assert_eq!(read.unwrap(), left);
+        std::mem::take(&mut relay.socket.rooms)
+    }
+
+    #[tokio::test]
+    async fn only_who_fills_its_buffer_gets_a_large_one() {
+        let large = 4 * CHUNK;
+        let much = rooms(4 << 20, usize::MAX, Config::default()).await;
+        assert_eq!(much[0], CHUNK);
+        assert!(much[1..].iter().all(|room| *room >= large), "{much:?}");
+        let little = rooms(4 << 20, CHUNK - 1, Config::default()).await;
+        assert!(little.iter().all(|room| *room <= CHUNK), "{little:?}");
+        // Each stream may have a chunk more than there is room for: where many wait they stay small.
+        let crowded = Config {
+            stream_send: 1,
+            session_send: 1,
+            ..Config::default()
+        };
+        let crowded = rooms(4 << 20, usize::MAX, crowded).await;
+        assert!(crowded.iter().all(|room| *room <= CHUNK), "{crowded:?}");
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use super::life::Life;
 use super::shared::{Shared, StreamCell, StreamState, wake_all};
 use super::stream::StreamFailure;
 use super::sync::MutexGuard;
-use super::{CloseReason, Config, Incoming};
+use super::{CHUNK, CloseReason, Config, Incoming};
 use crate::transport::{ReadSize, poll_read_once, poll_write_once};
 use bytes::BytesMut;
 use spdy::{Connection, GoAwayStatus, HeaderBlock, Role, RstStatus, StreamId};
@@ -263,13 +263,22 @@ impl<T> Driver<T> {
 
     /// Hands queued bytes to the protocol, one frame per stream and turn.
     pub(super) fn fill(&mut self) {
-        while self.conn.outgoing().len() < WRITE_AHEAD {
+        while self.has_room() {
             let Some(cell) = self.round.pop_front() else {
                 break;
             };
             self.send_one(&cell);
         }
         self.ask();
+    }
+
+    /// Whether another frame may be handed to the protocol: however long, it puts no more than [`WRITE_AHEAD`] and a
+    /// [`CHUNK`] before who comes next, unless nothing else waits.
+    fn has_room(&mut self) -> bool {
+        let turn = turn(self.round.len().saturating_sub(1));
+        let turn = turn.min(self.config.spdy.data_payload);
+        let room = WRITE_AHEAD.saturating_add(CHUNK).saturating_sub(turn);
+        self.conn.outgoing().len() < room.clamp(1, WRITE_AHEAD)
     }
 
     /// One frame of one stream.
@@ -282,7 +291,7 @@ impl<T> Driver<T> {
             state.in_round = true;
             return;
         }
-        let mut chunk = state.sending.pop_front().unwrap_or_default();
+        let mut chunk = state.next_to_send(turn(self.round.len()), &self.shared);
         let fin = state.fin && !state.fin_sent && state.sending.is_empty();
         let Ok(n) = self.conn.send(id, &mut chunk, fin) else {
             // The peer's reset was told when it came; what is left is a one-way stream.
@@ -362,6 +371,11 @@ impl<T> Driver<T> {
     }
 }
 
+/// Payload a stream may send at a time beside as many others in line: a long frame only while there are none.
+const fn turn(others: usize) -> usize {
+    if others > 0 { CHUNK } else { usize::MAX }
+}
+
 impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         match self.poll_rounds(cx) {
@@ -399,7 +413,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             let to_write = !self.conn.outgoing().is_empty();
             self.handle_events();
             progress |= to_write && !socket_full;
-            progress |= !self.round.is_empty() && self.conn.outgoing().len() < WRITE_AHEAD;
+            progress |= !self.round.is_empty() && self.has_room();
             if !progress && !self.poll_timer(cx)? {
                 self.tell_load();
                 return Ok(Poll::Pending);

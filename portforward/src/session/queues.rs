@@ -34,6 +34,19 @@ impl StreamState {
         self.sending.push_back(chunk);
     }
 
+    /// The first chunk that is to be sent, or so much of it: then the rest stays as a chunk of its own.
+    pub(super) fn next_to_send(&mut self, most: usize, shared: &Shared) -> Bytes {
+        let mut chunk = self.sending.pop_front().unwrap_or_default();
+        if chunk.len() > most {
+            self.sending.push_front(chunk.split_off(most));
+            self.sending_bytes = self.sending_bytes.saturating_add(CHUNK_OVERHEAD);
+            shared
+                .sending_bytes
+                .fetch_add(CHUNK_OVERHEAD, Ordering::Relaxed);
+        }
+        chunk
+    }
+
     /// The protocol has taken `n` bytes of the first chunk, which is out of the queue; `rest` goes back.
     pub(super) fn taken(&mut self, n: usize, rest: Bytes, shared: &Shared) {
         let sent = u64::try_from(n).unwrap_or(u64::MAX);

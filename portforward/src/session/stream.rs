@@ -1,8 +1,8 @@
 //! The handle to one stream.
 
-use super::CloseReason;
 use super::queues::CHUNK_OVERHEAD;
 use super::shared::{End, Request, Shared, StreamCell, StreamState};
+use super::{CHUNK, CloseReason};
 use bytes::Bytes;
 use spdy::RstStatus;
 use std::future::poll_fn;
@@ -71,7 +71,7 @@ pub fn stream_failure(error: &io::Error) -> Option<&StreamFailure> {
 #[derive(Debug)]
 pub struct Stream {
     pub(super) cell: Arc<StreamCell>,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Stream {
@@ -161,9 +161,15 @@ impl Stream {
         }
     }
 
-    /// Bytes that make a frame: what to read at a time for [`Stream::poll_write_chunk`].
+    /// What to read at a time for [`Stream::poll_write_chunk`] where there is much: a frame, but not while much of the
+    /// session waits, since each stream may have a chunk more than there is room for.
     pub(crate) fn chunk(&self) -> usize {
-        self.shared.chunk
+        let waiting = self.shared.sending_bytes.load(Ordering::Relaxed);
+        if waiting < self.shared.session_send / 2 {
+            self.shared.chunk
+        } else {
+            self.shared.chunk.min(CHUNK)
+        }
     }
 
     /// The peer's FIN has come, though what is before it may be unread.

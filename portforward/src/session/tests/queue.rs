@@ -1,12 +1,13 @@
 //! What waits to be sent keeps to its budget (B15), however long it goes on.
 
-use super::{open, pair_with};
-use crate::session::Config;
+use super::{headers, open, pair_with};
 use crate::session::queues::CHUNK_OVERHEAD;
-use bytes::Bytes;
+use crate::session::{CHUNK, Config, DATA_PAYLOAD, Stream, client};
+use bytes::{Bytes, BytesMut};
 use std::future::poll_fn;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt as _, duplex};
 
 #[tokio::test]
 async fn a_queue_that_never_empties_does_not_grow() {
@@ -18,7 +19,7 @@ async fn a_queue_that_never_empties_does_not_grow() {
     let (client, server) = pair_with(1 << 10, config);
     let (mut ours, mut theirs) = open(&client, &server).await;
     let mut most = 0;
-    for size in [1, 100, 10_000] {
+    for size in [1, 100, 10_000, 300_000] {
         for _ in 0..400 {
             // As much as fits, then a little is read: the queue is never empty.
             loop {
@@ -51,4 +52,44 @@ async fn a_queue_that_never_empties_does_not_grow() {
         }
     }
     assert!(most > budget / 2);
+}
+
+async fn queue(stream: &mut Stream, len: usize) {
+    let mut chunk = Bytes::from(vec![7; len]);
+    let queued = poll_fn(|cx| stream.poll_write_chunk(cx, &mut chunk));
+    queued.await.unwrap();
+}
+
+/// A frame of 256 KiB is nobody's turn: it leaves only while nobody else has something to send, and no more waits
+/// before it than before.
+#[tokio::test]
+async fn long_frames_leave_while_nobody_else_is_in_line() {
+    let (a, mut b) = duplex(1 << 10);
+    let (session, driver) = client(a, BytesMut::new(), Config::default()).unwrap();
+    let mut first = session.open(headers()).unwrap();
+    let mut second = session.open(headers()).unwrap();
+    queue(&mut first, 2 * DATA_PAYLOAD).await;
+    queue(&mut second, 100_000).await;
+    tokio::spawn(driver);
+    let mut frames = Vec::new();
+    while frames.iter().map(|(_, n)| n).sum::<usize>() < 2 * DATA_PAYLOAD + 100_000 {
+        let mut head = [0; 8];
+        b.read_exact(&mut head).await.unwrap();
+        let len = u32::from_be_bytes([0, head[5], head[6], head[7]]);
+        let len = usize::try_from(len).unwrap();
+        let mut payload = vec![0; len];
+        b.read_exact(&mut payload).await.unwrap();
+        if head[0] & 0x80 == 0 {
+            frames.push((head[3], len));
+        }
+    }
+    let rest = 100_000 - CHUNK;
+    let begin = [(1, CHUNK), (3, CHUNK), (1, CHUNK), (3, rest)];
+    let end = [(1, DATA_PAYLOAD), (1, DATA_PAYLOAD - 2 * CHUNK)];
+    assert_eq!(frames, [&begin[..], &end[..]].concat());
+    for stream in [&mut first, &mut second] {
+        stream.flush().await.unwrap();
+        assert_eq!(stream.cell.lock().sending_bytes, 0);
+        assert_eq!(stream.shared.sending_bytes.load(Ordering::Relaxed), 0);
+    }
 }
