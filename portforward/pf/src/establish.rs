@@ -117,6 +117,19 @@ pub(crate) struct Dialler {
 }
 
 impl Dialler {
+    /// Opens none: nobody listens there.
+    #[cfg(test)]
+    pub(crate) fn nowhere() -> Box<Self> {
+        let place = Place {
+            config: Config::new("http://127.0.0.1:1".parse().expect("a URL")),
+            namespace: "ns".to_owned(),
+            pod: "pod".to_owned(),
+            stall: None,
+        };
+        let way = Way::Spdy;
+        Box::new(Self { place, way })
+    }
+
     /// Another session.
     ///
     /// # Errors

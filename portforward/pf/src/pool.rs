@@ -29,6 +29,8 @@ const SAMPLE: Duration = Duration::from_millis(200);
 const IDLE: Duration = Duration::from_secs(30);
 /// How long a connection waits for a session of its own.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// While it does it looks again after this time: that a session has become clear is not told.
+const LOOK: Duration = Duration::from_millis(250);
 /// Pause after a session could not be opened.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -289,7 +291,7 @@ impl Pool {
                 None if self.is_lost() || self.lock().closing => return None,
                 None => {
                     let _waiting = Waiting::new(self);
-                    news.await;
+                    drop(timeout(LOOK, news).await);
                 }
             }
         }
@@ -299,6 +301,7 @@ impl Pool {
         let now = Instant::now();
         let policy = self.inner.policy;
         let mut state = self.lock();
+        state.close_blocked();
         let dial = self.may_dial(&state, now);
         let choice = match policy {
             Isolate::Never => least(&mut state.members, now).map_or(Choice::Wait, Choice::Take),
@@ -405,20 +408,26 @@ impl Pool {
     fn leave(&self, number: u64) {
         let mut state = self.lock();
         let now = Instant::now();
-        let alone = state.members.len() <= 1;
-        if let Some(at) = state.members.iter().position(|m| m.number == number)
-            && let Some(member) = state.members.get_mut(at)
-        {
+        if let Some(member) = state.members.iter_mut().find(|m| m.number == number) {
             member.connections = member.connections.saturating_sub(1);
             member.idle = now;
-            // An upload that the pod never read has left its frames there: nobody else should meet
-            // them, and the pod's connection ends with the session.
-            if member.connections == 0 && member.session().load().blocked_lanes > 0 && !alone {
-                state.members.swap_remove(at).session().close();
-            }
         }
+        state.close_blocked();
         drop(state);
         self.inner.news.notify_waiters();
+    }
+}
+
+impl State {
+    /// An upload that the pod never read has left its frames on a session: nobody else should meet them, and the
+    /// pod's connection ends with the session. Not the last one: with it all ends.
+    fn close_blocked(&mut self) {
+        let left = |m: &Member| m.connections == 0 && m.session().load().blocked_lanes > 0;
+        while self.members.len() > 1
+            && let Some(at) = self.members.iter().position(left)
+        {
+            self.members.swap_remove(at).session().close();
+        }
     }
 }
 
@@ -465,3 +474,6 @@ impl Drop for Place {
         self.pool.leave(self.number);
     }
 }
+
+#[cfg(test)]
+mod tests;
