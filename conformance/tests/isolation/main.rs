@@ -24,6 +24,7 @@ use conformance::{
     peers::Peer,
     program::{Pf, PfProcess},
 };
+use socket2::SockRef;
 
 mod load;
 
@@ -259,6 +260,39 @@ fn an_upload_that_no_pod_reads() -> anyhow::Result<()> {
             ensure!(answered == 50, "{answered} of 50 were answered");
             let most = if client.name == ALWAYS.name { 0 } else { 5 };
             ensure!(stopped <= most, "{stopped} of 20 were stopped");
+        }
+        Ok(())
+    })
+}
+
+/// One more than `pf` may have sessions.
+const UPLOADS: usize = 17;
+
+/// So many of those that each session has one, and one has two: whoever comes then is answered, also once they are
+/// given up.
+#[test]
+fn uploads_that_no_pod_reads_on_every_session() -> anyhow::Result<()> {
+    say("| client | new ones answered beside 17 uploads, of 20 | the same once they are gone |");
+    let test = "uploads_that_no_pod_reads_on_every_session";
+    on_each(test, |client, forward| {
+        let deaf = forward.deaf;
+        let uploads: Vec<_> = (0..UPLOADS)
+            .map(|_| thread::spawn(move || stuck::stuck_upload(deaf)))
+            .collect();
+        let uploads = uploads.into_iter().map(thread::JoinHandle::join);
+        let uploads: Vec<_> = uploads
+            .map(|upload| upload.expect("the thread does not panic"))
+            .collect::<anyhow::Result<_>>()?;
+        let beside = stuck::count_answered(forward.echo, 20);
+        for (upload, _) in uploads {
+            // As when a program is killed: nothing more is to be delivered.
+            SockRef::from(&upload).set_linger(Some(Duration::ZERO))?;
+        }
+        let after = stuck::count_answered(forward.echo, 20);
+        say(&format!("| {} | {beside} | {after} |", client.name));
+        if client.peer.is_none() && client.name != ALWAYS.name {
+            ensure!(beside == 20, "{beside} of 20 were answered");
+            ensure!(after == 20, "{after} of 20 were answered afterwards");
         }
         Ok(())
     })
