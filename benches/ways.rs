@@ -171,7 +171,7 @@ async fn far_end(way: Way, target: SocketAddr, tls: Option<Tls>) -> io::Result<S
                 near.set_nodelay(true)?;
                 match tls {
                     None => last(way, near, target).await,
-                    Some(tls) => last(way, tls.accept(near).await?, target).await,
+                    Some(tls) => Box::pin(last(way, tls.accept(near).await?, target)).await,
                 }
             });
         }
