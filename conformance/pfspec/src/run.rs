@@ -86,12 +86,13 @@ pub async fn run(
     let slots = Arc::new(Semaphore::new(plan.jobs.max(1)));
     let (sender, mut results) = mpsc::unbounded_channel();
     let mut tasks = JoinSet::new();
-    for (index, (case, way)) in plan.cases.iter().cloned().enumerate() {
+    // Those that need all slots come last: each that stood between the others would wait for all of them to end.
+    let mut order: Vec<_> = plan.cases.iter().cloned().enumerate().collect();
+    order.sort_by_key(|(_, (case, _))| runs_alone(case));
+    for (index, (case, way)) in order {
         let (slots, sender, target) = (slots.clone(), sender.clone(), target.clone());
         let (seed, patience) = (plan.seed, plan.patience);
-        // What a loaded server does late is not to be laid to the cases beside.
-        let alone = case.has(Tag::Load) || case.has(Tag::Hostile);
-        let wanted = if alone { plan.jobs } else { 1 };
+        let wanted = if runs_alone(&case) { plan.jobs } else { 1 };
         let wanted = u32::try_from(wanted.max(1)).unwrap_or(u32::MAX);
         tasks.spawn(async move {
             // It is never closed.
@@ -124,6 +125,11 @@ pub async fn run(
     tasks.shutdown().await;
     done.sort_by_key(|(index, _)| *index);
     done.into_iter().map(|(_, report)| report).collect()
+}
+
+/// What a loaded server does late is not to be laid to the cases beside.
+fn runs_alone(case: &Case) -> bool {
+    case.has(Tag::Load) || case.has(Tag::Hostile)
 }
 
 async fn one(

@@ -1,9 +1,11 @@
 //! One connection to the server: bytes in, bytes out, how it ended, and a log of all of it.
 
 use super::log::{Layer, Log, Side};
+use super::secrets;
 use crate::case::Stop;
 use bytes::BytesMut;
 use pf_program::cluster::Io;
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{Error, ErrorKind};
 use std::time::Duration;
@@ -97,7 +99,8 @@ impl fmt::Debug for Connection {
 impl Connection {
     /// Takes a connection over. `hidden` are values that are not to be logged.
     #[must_use]
-    pub fn new(io: Box<dyn Io>, log: Log, hidden: Vec<Vec<u8>>) -> Self {
+    pub fn new(io: Box<dyn Io>, log: Log, mut hidden: Vec<Vec<u8>>) -> Self {
+        hidden.retain(|secret| !secret.is_empty());
         let number = log.connection();
         let (reader, writer) = tokio::io::split(io);
         log.item(
@@ -125,23 +128,15 @@ impl Connection {
             .item(self.number, side, layer, text.into(), &self.shown(bytes));
     }
 
-    /// The bytes with secrets overwritten.
-    fn shown(&self, bytes: &[u8]) -> Vec<u8> {
-        let mut shown = bytes.to_vec();
-        for secret in self.hidden.iter().filter(|secret| !secret.is_empty()) {
-            let mut from = 0;
-            while let Some(at) = shown
-                .get(from..)
-                .and_then(|rest| rest.windows(secret.len()).position(|part| part == secret))
-            {
-                let start = from + at;
-                from = start + secret.len();
-                if let Some(part) = shown.get_mut(start..from) {
-                    part.fill(b'*');
-                }
-            }
+    /// The bytes with secrets overwritten, as far as they are kept.
+    fn shown<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        // Of megabytes behind the first nothing is kept: they are not to be copied and searched either.
+        if bytes.is_empty() || self.hidden.is_empty() || self.log.is_full() {
+            return Cow::Borrowed(bytes);
         }
-        shown
+        let mut shown = bytes.to_vec();
+        secrets::blot(&self.hidden, &mut shown);
+        Cow::Owned(shown)
     }
 
     /// Writes all bytes; says how the connection ended if it does not take them.
@@ -150,11 +145,7 @@ impl Connection {
     /// A departure if the server does not read them within 10 seconds. That the connection ends is none: see
     /// [`Connection::end`].
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Stop> {
-        if self.hidden.is_empty() {
-            self.log.chunk(self.number, Side::Judge, bytes);
-        } else {
-            self.log.chunk(self.number, Side::Judge, &self.shown(bytes));
-        }
+        self.log.chunk(self.number, Side::Judge, &self.shown(bytes));
         let deadline = Instant::now() + WRITE;
         let mut rest = bytes;
         while !rest.is_empty() {

@@ -172,6 +172,12 @@ impl Log {
         });
     }
 
+    /// Whether no more bytes are kept.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.inner().kept >= KEPT
+    }
+
     /// Says in the ladder what the case does now.
     pub fn note(&self, text: impl Into<String>) {
         self.item(0, Side::Judge, Layer::Note, text.into(), &[]);
