@@ -143,3 +143,32 @@ pub fn until(what: &str, done: impl Fn() -> bool) {
     }
     panic!("not within a minute: {what}");
 }
+
+/// A case that does where any will do.
+pub const ONE: &str = "spdy/frame/joined@spdy";
+
+/// Judges a fake by one case.
+pub fn judge(fake: &Fake, more: &[&str]) -> (i32, String, String) {
+    let directory = directory();
+    let config = text(&fake.kubeconfig(directory.path()));
+    let mut arguments = vec!["apiserver", "--kubeconfig", &config, "--pod", "default/web"];
+    if !more.contains(&"--patience") {
+        arguments.extend(["--patience", "5"]);
+    }
+    arguments.extend(more);
+    said(&run(&arguments))
+}
+
+/// All files below a directory.
+pub fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            all.extend(files(&path));
+        } else {
+            all.push(path);
+        }
+    }
+    all
+}
