@@ -1,11 +1,13 @@
 //! The command line.
 
 use crate::case::{Case, Level, Tag, Way};
-use crate::select::Shard;
+use crate::exit::Failure;
+use crate::select::{self, Shard};
 use crate::target::args::TargetArgs;
 use crate::target::{ApiServerArgs, KubeletArgs, RuntimeArgs, ServerArgs};
 use clap::builder::styling::Styles;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 const AFTER: &str = "\
@@ -18,7 +20,8 @@ Exit codes:
   5    no departure, but cases that came to nothing
   130  interrupted; the reports hold what came until then
 
-Without arguments: `pfspec server --embedded`.";
+Without a subcommand, options and cases are those of `pfspec server --embedded`: `pfspec`, `pfspec --slow`,
+`pfspec 'spdy/*'`.";
 
 /// Judges the streaming protocols behind kubectl port-forward.
 #[derive(Debug, Parser)]
@@ -51,6 +54,55 @@ pub enum Command {
     Spec(SpecArgs),
     /// Print the schema of the JSON report
     Schema,
+    /// Print the Roles that `pfspec apiserver` needs, for kubectl apply
+    Rbac,
+}
+
+/// The words of a command line that names no subcommand with the one that is meant: the built-in cluster is judged, or
+/// the server whose URL it is. A word that may be a subcommand misspelt stays: clap knows what is near.
+#[must_use]
+pub fn with_subcommand(mut words: Vec<OsString>) -> Vec<OsString> {
+    let first = words.get(1).map(|word| word.to_string_lossy().into_owned());
+    let meant: &[&str] = match first.as_deref() {
+        None => &["server", "--embedded"],
+        Some("-h" | "--help" | "-V" | "--version") => &[],
+        Some(word) if word.contains("://") => &["server"],
+        Some(word) if word.starts_with('-') || names_cases(word) => &["server", "--embedded"],
+        Some(_) => &[],
+    };
+    let at = words.len().min(1);
+    words.splice(at..at, meant.iter().map(OsString::from));
+    words
+}
+
+/// Whether a word is about cases rather than a subcommand, perhaps misspelt.
+fn names_cases(word: &str) -> bool {
+    let command = Cli::command();
+    let mut commands = command.get_subcommands().map(clap::Command::get_name);
+    if word == "help" || commands.any(|name| strsim::levenshtein(name, word) <= 2) {
+        return false;
+    }
+    let is_pattern = word.contains(['/', '*', '?', '@']);
+    let catalogue = crate::catalogue::all();
+    is_pattern || catalogue.iter().any(|case| case.id.contains(word))
+}
+
+/// Checks that no subcommand stands where cases do: behind options, where one is not looked for.
+///
+/// # Errors
+/// Usage, saying where it belongs.
+pub fn check_place(choice: &Choose) -> Result<(), Failure> {
+    let command = Cli::command();
+    let misplaced = choice
+        .ids
+        .iter()
+        .find(|word| command.find_subcommand(word).is_some());
+    match misplaced {
+        Some(word) => Err(Failure::usage(format!(
+            "{word} is a subcommand and comes first: `pfspec {word} …`, options behind it"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// A target, and how to judge it.
@@ -144,7 +196,7 @@ pub struct RunArgs {
     #[arg(long)]
     pub allow_unexpected_pass: bool,
     /// How many cases at once
-    #[arg(short, long, value_name = "N", default_value_t = 8, value_parser = count)]
+    #[arg(short, long, value_name = "N", default_value_t = 16, value_parser = count)]
     pub jobs: usize,
     /// Seconds to wait for what should come at once
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
@@ -323,8 +375,29 @@ mod tests {
 
     #[test]
     fn is_sound() {
-        use clap::CommandFactory as _;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_meant_without_a_subcommand() {
+        let embedded = "pfspec server --embedded";
+        for (words, meant) in [
+            ("pfspec", embedded.to_owned()),
+            ("pfspec --jobs 4", format!("{embedded} --jobs 4")),
+            ("pfspec spdy/*", format!("{embedded} spdy/*")),
+            ("pfspec spdy -q", format!("{embedded} spdy -q")),
+            ("pfspec joined", format!("{embedded} joined")),
+            ("pfspec -x load", format!("{embedded} -x load")),
+            ("pfspec http://h/p", "pfspec server http://h/p".to_owned()),
+            ("pfspec --help", "pfspec --help".to_owned()),
+            ("pfspec serve", "pfspec serve".to_owned()),
+            ("pfspec list spdy", "pfspec list spdy".to_owned()),
+            ("pfspec help list", "pfspec help list".to_owned()),
+        ] {
+            let words = words.split(' ').map(OsString::from).collect();
+            let got = with_subcommand(words).join(" ".as_ref());
+            assert_eq!(got.to_string_lossy(), meant);
+        }
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! See the library beside it.
 
 use clap::Parser as _;
-use pfspec::cli::{Cli, Command, DiffArgs, HtmlArgs, ListArgs, SpecArgs};
+use pfspec::cli::{
+    Cli, Command, DiffArgs, HtmlArgs, ListArgs, SpecArgs, check_place, with_subcommand,
+};
 use pfspec::exit::{Exit, Failure};
 use pfspec::judge::{check_words, judge, left_out};
 use pfspec::report::model::{Document, Listed};
@@ -9,15 +11,11 @@ use pfspec::report::sink::Place;
 use pfspec::report::{diff, html};
 use pfspec::screen::Screen;
 use pfspec::spec;
-use std::ffi::OsString;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     drop(rustls::crypto::ring::default_provider().install_default());
-    let mut words: Vec<OsString> = std::env::args_os().collect();
-    if words.len() < 2 {
-        words.extend(["server", "--embedded"].map(OsString::from));
-    }
+    let words = with_subcommand(std::env::args_os().collect());
     let cli = match Cli::try_parse_from(words) {
         Ok(cli) => cli,
         Err(error) => {
@@ -47,6 +45,7 @@ fn main() -> ExitCode {
 fn work(cli: Cli, screen: &mut Screen) -> Result<Exit, Failure> {
     let other = match cli.command.judge() {
         Ok((target, run)) => {
+            check_place(&run.choose)?;
             let runtime = tokio::runtime::Runtime::new()
                 .map_err(|error| Failure::internal(format!("cannot start: {error}")))?;
             return runtime.block_on(judge(&target, run, screen));
@@ -58,6 +57,10 @@ fn work(cli: Cli, screen: &mut Screen) -> Result<Exit, Failure> {
         Command::Diff(args) => compare(&args, screen),
         Command::Html(args) => page(&args),
         Command::Spec(args) => clause(&args, screen),
+        Command::Rbac => {
+            screen.print(pfspec::target::RBAC);
+            Ok(Exit::Expected)
+        }
         _ => {
             let schema =
                 Document::schema().map_err(|error| Failure::internal(error.to_string()))?;

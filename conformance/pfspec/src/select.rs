@@ -65,7 +65,9 @@ pub fn check(word: &str, catalogue: &[Case]) -> Result<(), Failure> {
         return Ok(());
     }
     let near = near(word, catalogue);
-    let near = if near.is_empty() {
+    let near = if word.contains(':') {
+        "a URL begins with http:// or https://".to_owned()
+    } else if near.is_empty() {
         "`pfspec list` shows all".to_owned()
     } else {
         format!("did you mean {}?", near.join(", "))
@@ -73,32 +75,34 @@ pub fn check(word: &str, catalogue: &[Case]) -> Result<(), Failure> {
     Err(Failure::usage(format!("no case is named {word:?}; {near}")))
 }
 
-/// Up to three names near a word.
+/// Up to three names of cases or groups near a word.
 fn near(word: &str, catalogue: &[Case]) -> Vec<String> {
     let plain = word.replace(['*', '?'], "");
+    let plain = plain.trim_end_matches('/');
     let with_way = plain.contains('@');
-    let mut all: Vec<(usize, String)> = Vec::new();
+    let mut names: Vec<String> = Vec::new();
     for case in catalogue {
         if with_way {
-            all.extend(case.ways.iter().map(|way| (0, name_of(case, *way))));
+            names.extend(case.ways.iter().map(|way| name_of(case, *way)));
         } else {
-            all.push((0, case.id.to_owned()));
+            let ends = case.id.match_indices('/').map(|(end, _)| end);
+            let groups = ends.filter_map(|end| case.id.get(..end));
+            names.extend(groups.chain([case.id]).map(str::to_owned));
         }
     }
-    for (distance, name) in &mut all {
-        *distance = if name.contains(&plain) {
-            0
-        } else {
-            strsim::levenshtein(&plain, name)
-        };
+    let mut all: Vec<(usize, usize, String)> = Vec::new();
+    for name in names {
+        let distance = strsim::levenshtein(plain, &name);
+        let is_part = !plain.is_empty() && name.contains(plain);
+        if is_part || distance <= name.len().max(plain.len()) / 3 {
+            // What it is part of is as near as what a typo makes of it.
+            let distance = if is_part { 1 } else { distance };
+            all.push((distance, name.len(), name));
+        }
     }
     all.sort();
     all.dedup();
-    all.into_iter()
-        .filter(|(distance, name)| *distance <= name.len().max(plain.len()) / 3)
-        .take(3)
-        .map(|(_, name)| name)
-        .collect()
+    all.into_iter().take(3).map(|(.., name)| name).collect()
 }
 
 /// Part `number` of `of` parts.
@@ -207,7 +211,18 @@ mod tests {
         ] {
             assert!(!means(word, case, Way::Tunnel), "{word}");
         }
-        let error = check("spdy/frame/joind", &catalogue).err();
-        assert!(error.is_some_and(|error| error.text.contains("spdy/frame/joined")));
+        for (word, near) in [
+            ("spdy/frame/joind", "did you mean spdy/frame/joined"),
+            ("spdy/fram", "did you mean spdy/frame,"),
+            ("spdy/frme/*", "did you mean spdy/frame"),
+            ("joine", "did you mean ws/frame/joined, spdy/frame/joined"),
+            ("localhost:8080", "a URL begins with http:// or https://"),
+        ] {
+            let text = check(word, &catalogue).err().map(|error| error.text);
+            assert!(
+                text.as_ref().is_some_and(|text| text.contains(near)),
+                "{text:?}"
+            );
+        }
     }
 }

@@ -4,6 +4,7 @@ use super::endpoint::{Asked, connect};
 use super::options::{self, Describe, Tls};
 use super::{Placing, Reach, Target, Who, embedded, finish};
 use crate::case::Role;
+use anyhow::bail;
 
 /// Any server, at a fixed path.
 #[derive(Debug, Clone, clap::Args)]
@@ -40,6 +41,9 @@ impl ServerArgs {
         let Some(url) = &self.url else {
             return embedded().await;
         };
+        if self.embedded {
+            bail!(options::BadUse("either --embedded or a URL".to_owned()));
+        }
         let (origin, path) = options::url(url)?;
         let reach = Server {
             config: self.tls.config(origin)?,
