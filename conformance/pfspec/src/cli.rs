@@ -2,7 +2,7 @@
 
 use crate::case::{Case, Level, Tag, Way};
 use crate::exit::Failure;
-use crate::select::{self, Shard};
+use crate::select::Shard;
 use crate::target::args::TargetArgs;
 use crate::target::{ApiServerArgs, KubeletArgs, RuntimeArgs, ServerArgs};
 use clap::builder::styling::Styles;
