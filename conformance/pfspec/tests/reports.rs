@@ -10,8 +10,8 @@ mod common;
 
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine as _};
 use common::{
-    CANARY, Fake, ONE, SEVEN, SWITCH, directory, files, judge, kubeconfig, pfspec, run, run_seven,
-    said, text,
+    CANARY, Fake, ONE, SEVEN, SWITCH, directory, files, judge, kubeconfig, run, run_seven, said,
+    text,
 };
 use pfspec::report::hex;
 use pfspec::report::model::Document;
