@@ -2,7 +2,7 @@
 
 use crate::case::{Case, Level, Tag, Way};
 use crate::exit::Failure;
-use crate::select::Shard;
+use crate::select::{self, Shard};
 use crate::target::args::TargetArgs;
 use crate::target::{ApiServerArgs, KubeletArgs, RuntimeArgs, ServerArgs};
 use clap::builder::styling::Styles;
@@ -78,13 +78,18 @@ pub fn with_subcommand(mut words: Vec<OsString>) -> Vec<OsString> {
 /// Whether a word is about cases rather than a subcommand, perhaps misspelt.
 fn names_cases(word: &str) -> bool {
     let command = Cli::command();
-    let mut commands = command.get_subcommands().map(clap::Command::get_name);
-    if word == "help" || commands.any(|name| strsim::levenshtein(name, word) <= 2) {
+    if word == "help" || command.find_subcommand(word).is_some() {
         return false;
     }
-    let is_pattern = word.contains(['/', '*', '?', '@']);
     let catalogue = crate::catalogue::all();
-    is_pattern || catalogue.iter().any(|case| case.id.contains(word))
+    let is_pattern = word.contains(['/', '*', '?', '@']);
+    // A group is no subcommand misspelt: `spdy` is near `spec`.
+    if is_pattern || select::check(word, &catalogue).is_ok() {
+        return true;
+    }
+    let mut commands = command.get_subcommands().map(clap::Command::get_name);
+    !commands.any(|name| strsim::levenshtein(name, word) <= 2)
+        && catalogue.iter().any(|case| case.id.contains(word))
 }
 
 /// Checks that no subcommand stands where cases do: behind options, where one is not looked for.
