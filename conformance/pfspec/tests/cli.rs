@@ -416,9 +416,9 @@ fn lists() {
 #[test]
 fn interrupted() {
     let directory = directory();
-    // The first connection asks whether anybody is there, the second is lost, all others wait.
+    // The first two connections ask for the tunnel and whether anybody is there, the third is lost, all others wait.
     let fake = Fake::new(|number, _, stream| {
-        if number != 1 {
+        if number != 2 {
             drop(stream.write_all(SWITCH.as_bytes()));
             hold(stream);
         }
@@ -460,7 +460,7 @@ fn interrupted() {
         .spawn()
         .unwrap();
     until("the second case runs", || {
-        fake.seen.load(Ordering::SeqCst) >= 3
+        fake.seen.load(Ordering::SeqCst) >= 4
     });
     let pid = child.id().to_string();
     assert!(
