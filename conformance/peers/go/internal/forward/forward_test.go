@@ -28,7 +28,7 @@ func TestRefused(t *testing.T) {
 	err := Runtime{Pod(nil)}.PortForward(t.Context(), Sandbox, 80, s)
 	wanted := fmt.Sprintf(`failed to execute portforward in network namespace "host": `+
 		`failed to connect to localhost:80 inside namespace %q, IPv4: dial tcp4 127.0.0.1:80: connect: connection refused `+
-		`IPv6 dial tcp6 [::1]:80: connect: connection refused `, sandbox)
+		`IPv6 dial tcp6 [::1]:80: connect: connection refused `, Sandbox)
 	if err == nil || err.Error() != wanted {
 		t.Errorf("got    %v\nwanted %s", err, wanted)
 	}
