@@ -11,6 +11,8 @@ use crate::{cache, cluster, skip};
 pub enum Peer {
     /// The runtimes' streaming server behind the API server's proxy and tunnel, all of 0.37.2.
     Server,
+    /// The runtimes' streaming server of the days of 1.30, of kubelet 0.30.14 (spdystream 0.2.0).
+    Older030,
     /// The port forwarder of client-go 0.37.2.
     Client,
     /// The one of client-go 0.26, which knows SPDY only.
@@ -76,6 +78,7 @@ impl Peer {
         };
         let path = match self {
             Self::Server => in_peers("server")?,
+            Self::Older030 => in_peers("older-0.30")?,
             Self::Client => in_peers("client")?,
             Self::Client026 => in_peers("client-0.26")?,
             Self::Kubectl => cluster::directory()?.join("bin/k8s-1.37/kubectl"),
@@ -105,7 +108,9 @@ impl Peer {
     fn built_by(self) -> &'static str {
         match self {
             Self::Kubectl => "conformance/cluster/build",
-            Self::Server | Self::Client | Self::Client026 => "conformance/peers/go/build",
+            Self::Server | Self::Older030 | Self::Client | Self::Client026 => {
+                "conformance/peers/go/build"
+            }
             Self::KubeRs | Self::Python | Self::Node | Self::Fabric8 | Self::Java => {
                 "conformance/peers/clients/build"
             }

@@ -18,6 +18,9 @@
 //	           sequence N (see sequence), and closes once the client has closed
 //	early      reads the line "go\n", sends the first 65536 bytes of the sequence
 //	           65536 without waiting for more, and closes once the client has closed
+//	late       reads a line with a number of milliseconds, and all until the client
+//	           closes; only then waits as long, a minute at most, sends "late\n" and
+//	           closes
 //	neverreads accepts, and reads and sends nothing
 //	http       the routes listed at routes
 //
@@ -26,6 +29,7 @@
 package main
 
 import (
+	"bufio"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
@@ -54,6 +58,7 @@ var services = map[string]func(*net.TCPConn) (received, sent int64, err error){
 	"hash":       hash,
 	"random":     random,
 	"early":      early,
+	"late":       late,
 	"neverreads": neverReads,
 }
 
@@ -201,6 +206,33 @@ func early(c *net.TCPConn) (int64, int64, error) {
 		return int64(n), 0, err
 	}
 	return thenDrain(c, int64(n), 64<<10)
+}
+
+func late(c *net.TCPConn) (int64, int64, error) {
+	var received counter
+	from := bufio.NewReader(io.TeeReader(c, &received))
+	line, err := from.ReadSlice('\n')
+	if err != nil {
+		return int64(received), 0, err
+	}
+	ms, err := strconv.ParseUint(string(line[:len(line)-1]), 10, 63)
+	if err != nil {
+		return int64(received), 0, err
+	}
+	if _, err := io.Copy(io.Discard, from); err != nil {
+		return int64(received), 0, err
+	}
+	time.Sleep(time.Duration(min(ms, 60_000)) * time.Millisecond)
+	sent, err := io.WriteString(c, "late\n")
+	return int64(received), int64(sent), err
+}
+
+// counter counts what is written to it.
+type counter int64
+
+func (c *counter) Write(b []byte) (int, error) {
+	*c += counter(len(b))
+	return len(b), nil
 }
 
 // length reads what hash and random begin with.

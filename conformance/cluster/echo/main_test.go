@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"testing"
+	"time"
 )
 
 // dial returns a connection to a service.
@@ -83,5 +84,28 @@ func TestHash(t *testing.T) {
 	got, _ := io.ReadAll(c) // what was not read may turn the end into a reset
 	if want := "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\n"; string(got) != want {
 		t.Errorf("%q", got)
+	}
+}
+
+func TestLate(t *testing.T) {
+	c := dial(t, "late")
+	io.WriteString(c, "100\nand more")
+	c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	if n, err := c.Read(make([]byte, 1)); n > 0 || err == nil || !err.(net.Error).Timeout() {
+		t.Errorf("before the end: %d bytes, error %v", n, err)
+	}
+	c.SetReadDeadline(time.Time{})
+	closed := time.Now()
+	c.CloseWrite()
+	if got, err := io.ReadAll(c); string(got) != "late\n" || err != nil {
+		t.Errorf("%q, error %v", got, err)
+	}
+	if took := time.Since(closed); took < 100*time.Millisecond {
+		t.Errorf("after %v", took)
+	}
+	for _, wrong := range []string{"soon\n", "\n", "", "5"} {
+		c := dial(t, "late")
+		io.WriteString(c, wrong)
+		expectEnd(t, c)
 	}
 }

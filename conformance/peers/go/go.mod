@@ -3,6 +3,7 @@ module build/peers
 go 1.26.0
 
 require (
+	build/peers/internal v0.0.0
 	github.com/gorilla/websocket v1.5.4-0.20250319132907-e064f32e3674
 	k8s.io/api v0.37.2
 	k8s.io/apimachinery v0.37.2
@@ -74,3 +75,5 @@ require (
 	sigs.k8s.io/structured-merge-diff/v6 v6.4.2 // indirect
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
+
+replace build/peers/internal => ./internal

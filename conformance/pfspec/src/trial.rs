@@ -39,6 +39,8 @@ pub struct Trial {
 pub struct Ready {
     /// The connection.
     pub connection: Connection,
+    /// The ALPN protocol on which both agreed, where protocols were asked for by name.
+    pub agreed: Option<Vec<u8>>,
     /// Fields of identity.
     identity: Vec<(String, Vec<u8>)>,
     host: String,
@@ -150,6 +152,7 @@ impl Trial {
                 self.log.hide(&hidden);
                 Ok(Ready {
                     connection: Connection::new(place.io, self.log.clone(), hidden),
+                    agreed: place.agreed,
                     identity: place.identity,
                     host: place.host,
                     path: place.path,

@@ -103,18 +103,22 @@ pub async fn connect(config: &kube::Config) -> Result<Box<dyn Io>, Unreachable> 
     })
 }
 
-/// The same offering other protocols in ALPN, or none.
+/// The same offering other protocols in ALPN, or none; with that on which both agreed.
 ///
 /// # Errors
 /// What failed, of name, TCP, TLS.
 pub async fn connect_with_alpn(
     config: &kube::Config,
     protocols: Vec<Vec<u8>>,
-) -> Result<Box<dyn Io>, Unreachable> {
+) -> Result<(Box<dyn Io>, Option<Vec<u8>>), Unreachable> {
     Ok(
         match dial::connect_offering(config, protocols, &mut |_| {}).await? {
-            Wire::Plain(io) => Box::new(io),
-            Wire::Tls(io) => io,
+            Wire::Plain(io) => (Box::new(io), None),
+            Wire::Tls(io) => {
+                let (_, tls) = io.get_ref();
+                let agreed = tls.alpn_protocol().map(<[u8]>::to_vec);
+                (io, agreed)
+            }
         },
     )
 }

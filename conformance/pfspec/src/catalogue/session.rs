@@ -3,7 +3,7 @@
 pub(super) mod end;
 
 use super::spdy::{no_frame, tour};
-use crate::case::{Case, OK, Outcome, Seen, Stop};
+use crate::case::{Case, OK, Outcome, Seen, Stop, Tag};
 use crate::probe::session::{Fate, Session};
 use crate::probe::wire::{self, Frame};
 use crate::run;
@@ -180,6 +180,7 @@ pub(super) const CASES: &[Case] = &[
         &["5.8"],
         run!(settings_count, 0),
     )
+    .tags(&[Tag::Hostile, Tag::Security])
     .why("Two readers that disagree on where the next frame begins see different frames.")
     .sends("SETTINGS with count 0 and 24 bytes behind it that are two PINGs, then PING.")
     .accepts("The session ends; PING is not echoed."),

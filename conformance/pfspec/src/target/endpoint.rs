@@ -34,15 +34,17 @@ pub(super) async fn connect(
     let other = |error: cluster::Unreachable| NoPlace::Elsewhere(error.to_string());
     let identity = cluster::credentials(config).await.map_err(other)?;
     let io = match asked.alpn {
-        None => cluster::connect(config).await,
+        None => cluster::connect(config).await.map(|io| (io, None)),
         Some(_) if config.cluster_url.scheme_str() == Some("http") => {
             return Err(NoPlace::NotOffered("the target has no TLS".to_owned()));
         }
         Some(protocols) => cluster::connect_with_alpn(config, protocols).await,
     };
     let host = config.cluster_url.authority().map(ToString::to_string);
+    let (io, agreed) = io.map_err(|error| NoPlace::Unreachable(error.to_string()))?;
     Ok(Place {
-        io: io.map_err(|error| NoPlace::Unreachable(error.to_string()))?,
+        io,
+        agreed,
         host: host.unwrap_or_default(),
         path: path.to_owned(),
         identity,

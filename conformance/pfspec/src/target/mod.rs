@@ -108,6 +108,8 @@ impl Service {
 pub struct Place {
     /// Bytes in and out.
     pub io: Box<dyn Io>,
+    /// The ALPN protocol on which both agreed, where protocols were asked for by name.
+    pub agreed: Option<Vec<u8>>,
     /// Value of `Host`.
     pub host: String,
     /// Path of the pod's port-forward.

@@ -161,7 +161,7 @@ func (a *api) forward(w http.ResponseWriter, r *http.Request) {
 		}
 		ports = read.Ports
 	}
-	given, err := a.streaming.GetPortForward(&criapi.PortForwardRequest{PodSandboxId: sandbox, Port: ports})
+	given, err := a.streaming.GetPortForward(&criapi.PortForwardRequest{PodSandboxId: forward.Sandbox, Port: ports})
 	if err != nil {
 		streaming.WriteError(err, w)
 		return

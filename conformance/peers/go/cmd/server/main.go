@@ -20,6 +20,7 @@ import (
 	"syscall"
 
 	"build/peers/internal/demo"
+	"build/peers/internal/forward"
 
 	"k8s.io/klog/v2"
 )
@@ -43,13 +44,13 @@ func main() {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
 
-	dial := dialHost
+	dial := forward.Host
 	if *demoPod {
 		addresses, err := demo.Start()
 		if err != nil {
 			log.Fatal(err)
 		}
-		dial = dialPod(addresses)
+		dial = forward.Pod(addresses)
 	}
 	server, err := start(*listen, dial, *tunnel)
 	if err != nil {
@@ -71,7 +72,7 @@ type server struct {
 
 // start serves from now on: the streaming server at an address of its own, as a
 // runtime does, and the API before it. Both end with the process.
-func start(listen string, dial dialFunc, tunnel bool) (*server, error) {
+func start(listen string, dial forward.Dial, tunnel bool) (*server, error) {
 	if err := loopbackOnly(listen); err != nil {
 		return nil, err
 	}

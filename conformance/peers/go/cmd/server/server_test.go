@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"build/peers/internal/demo"
+	"build/peers/internal/forward"
 
 	"github.com/gorilla/websocket"
 	corev1 "k8s.io/api/core/v1"
@@ -32,7 +33,7 @@ func serve(t *testing.T, tunnel bool) *rest.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := start("127.0.0.1:0", dialPod(addresses), tunnel)
+	s, err := start("127.0.0.1:0", forward.Pod(addresses), tunnel)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +199,7 @@ func TestREST(t *testing.T) {
 }
 
 func TestLoopbackOnly(t *testing.T) {
-	if _, err := start("0.0.0.0:0", dialHost, true); err == nil {
+	if _, err := start("0.0.0.0:0", forward.Host, true); err == nil {
 		t.Error(err)
 	}
 }

@@ -4,6 +4,7 @@
 package demo
 
 import (
+	"bufio"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -34,6 +35,8 @@ var Ports = []Port{
 	{7005, "hash", tcp("hash", hash)},
 	{7006, "random", tcp("random", random)},
 	{7007, "early", tcp("early", early)},
+	{7008, "late", tcp("late", late)},
+	{7009, "neverreads", tcp("neverreads", neverReads)},
 	{8081, "stats", serveHTTP},
 	{7999, "closed", nil},
 }
@@ -171,6 +174,39 @@ func early(c *net.TCPConn) (int64, int64, error) {
 		return int64(n), 0, err
 	}
 	return sequenceThenDrain(c, int64(n), 64<<10)
+}
+
+func late(c *net.TCPConn) (int64, int64, error) {
+	var received counter
+	from := bufio.NewReader(io.TeeReader(c, &received))
+	line, err := from.ReadSlice('\n')
+	if err != nil {
+		return int64(received), 0, err
+	}
+	ms, err := strconv.ParseUint(string(line[:len(line)-1]), 10, 63)
+	if err != nil {
+		return int64(received), 0, err
+	}
+	if _, err := io.Copy(io.Discard, from); err != nil {
+		return int64(received), 0, err
+	}
+	time.Sleep(time.Duration(min(ms, 60_000)) * time.Millisecond)
+	sent, err := io.WriteString(c, "late\n")
+	return int64(received), int64(sent), err
+}
+
+// counter counts what is written to it.
+type counter int64
+
+func (c *counter) Write(b []byte) (int, error) {
+	*c += counter(len(b))
+	return len(b), nil
+}
+
+// neverReads leaves what it gets to the kernel, until the client resets or a day has passed.
+func neverReads(c *net.TCPConn) (int64, int64, error) {
+	time.Sleep(24 * time.Hour)
+	return 0, 0, nil
 }
 
 // length reads what hash and random begin with.

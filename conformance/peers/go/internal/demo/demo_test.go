@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -41,6 +42,8 @@ func TestServices(t *testing.T) {
 		{port: 7004, wanted: "banner\n"},
 		{port: 7005, send: "\x00\x00\x00\x00\x00\x00\x00\x03abc", wanted: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\n"},
 		{port: 7006, send: "\x00\x00\x00\x00\x00\x00\x00\x02", wanted: "\x3a\xba", halfClose: true},
+		{port: 7008, send: "20\nabc", wanted: "late\n", halfClose: true},
+		{port: 7008, send: "soon\n", halfClose: true},
 	} {
 		conn, err := net.Dial("tcp4", addresses[c.port])
 		if err != nil {
@@ -62,6 +65,19 @@ func TestServices(t *testing.T) {
 	}
 	if addresses[7999] != "" {
 		t.Error("7999 is served")
+	}
+	neverReads, err := net.Dial("tcp4", addresses[7009])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer neverReads.Close()
+	neverReads.SetDeadline(time.Now().Add(500 * time.Millisecond))
+	chunk := make([]byte, 1<<20)
+	for err == nil {
+		_, err = neverReads.Write(chunk)
+	}
+	if !os.IsTimeout(err) {
+		t.Errorf("7009: %v", err)
 	}
 	answer, err := http.Get("http://" + addresses[8081] + "/stats")
 	if err != nil {

@@ -18,6 +18,7 @@ pub(in crate::catalogue) const CASES: &[Case] = &[
         &["2.3"],
         run!(wrong, wire::PING, 0, 3, "PING"),
     )
+    .tags(&[Tag::Hostile, Tag::Security])
     .why(WHY)
     .sends("PING with a length of 0 to 3 bytes, all its fields there nevertheless, then PING.")
     .accepts(ENDS),
@@ -27,6 +28,7 @@ pub(in crate::catalogue) const CASES: &[Case] = &[
         &["2.3"],
         run!(wrong, wire::PING, 16, 16, "PING"),
     )
+    .tags(&[Tag::Hostile, Tag::Security])
     .why(WHY)
     .sends("PING with a PING in its length behind its fields, then PING.")
     .accepts(ENDS),
@@ -36,6 +38,7 @@ pub(in crate::catalogue) const CASES: &[Case] = &[
         &["2.3"],
         run!(wrong, wire::RST_STREAM, 0, 7, "RST_STREAM"),
     )
+    .tags(&[Tag::Hostile, Tag::Security])
     .why(WHY)
     .sends("RST_STREAM with a length of 0 to 7 bytes, all its fields there nevertheless, then PING.")
     .accepts(ENDS),
@@ -45,6 +48,7 @@ pub(in crate::catalogue) const CASES: &[Case] = &[
         &["2.3"],
         run!(wrong, wire::RST_STREAM, 20, 20, "RST_STREAM"),
     )
+    .tags(&[Tag::Hostile, Tag::Security])
     .why(WHY)
     .sends("RST_STREAM with a PING in its length behind its fields, then PING.")
     .accepts(ENDS),
@@ -54,6 +58,7 @@ pub(in crate::catalogue) const CASES: &[Case] = &[
         &["2.3"],
         run!(wrong, wire::GOAWAY, 0, 7, "GOAWAY"),
     )
+    .tags(&[Tag::Hostile, Tag::Security])
     .why(WHY)
     .sends("GOAWAY with a length of 0 to 7 bytes (SPDY/2 had 4), all its fields there nevertheless, then PING.")
     .accepts(ENDS),
@@ -63,6 +68,7 @@ pub(in crate::catalogue) const CASES: &[Case] = &[
         &["2.3"],
         run!(wrong, wire::GOAWAY, 20, 20, "GOAWAY"),
     )
+    .tags(&[Tag::Hostile, Tag::Security])
     .why(WHY)
     .sends("GOAWAY with a PING in its length behind its fields, then PING.")
     .accepts(ENDS),
@@ -72,6 +78,7 @@ pub(in crate::catalogue) const CASES: &[Case] = &[
         &["2.3"],
         run!(wrong, wire::WINDOW_UPDATE, 0, 7, "WINDOW_UPDATE"),
     )
+    .tags(&[Tag::Hostile, Tag::Security])
     .why(WHY)
     .sends("WINDOW_UPDATE with a length of 0 to 7 bytes, all its fields there nevertheless, then PING.")
     .accepts(ENDS),
@@ -81,6 +88,7 @@ pub(in crate::catalogue) const CASES: &[Case] = &[
         &["2.3"],
         run!(wrong, wire::WINDOW_UPDATE, 20, 20, "WINDOW_UPDATE"),
     )
+    .tags(&[Tag::Hostile, Tag::Security])
     .why(WHY)
     .sends("WINDOW_UPDATE with a PING in its length behind its fields, then PING.")
     .accepts(ENDS),
@@ -90,6 +98,7 @@ pub(in crate::catalogue) const CASES: &[Case] = &[
         &["2.3"],
         run!(wrong, wire::SYN_STREAM, 0, 9, "SYN_STREAM"),
     )
+    .tags(&[Tag::Hostile, Tag::Security])
     .why(WHY)
     .sends("SYN_STREAM with a length of 0 to 9 bytes, all its fields there nevertheless, then PING.")
     .accepts(ENDS),
@@ -99,6 +108,7 @@ pub(in crate::catalogue) const CASES: &[Case] = &[
         &["2.3"],
         run!(wrong, wire::SYN_REPLY, 0, 3, "SYN_REPLY"),
     )
+    .tags(&[Tag::Hostile, Tag::Security])
     .why(WHY)
     .sends("SYN_REPLY with a length of 0 to 3 bytes, all its fields there nevertheless, then PING.")
     .accepts(ENDS),
@@ -108,6 +118,7 @@ pub(in crate::catalogue) const CASES: &[Case] = &[
         &["2.3"],
         run!(wrong, wire::SETTINGS, 0, 3, "SETTINGS"),
     )
+    .tags(&[Tag::Hostile, Tag::Security])
     .why(WHY)
     .sends("SETTINGS with a length of 0 to 3 bytes, all its fields there nevertheless, then PING.")
     .accepts(ENDS),

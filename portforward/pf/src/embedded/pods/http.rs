@@ -1,12 +1,14 @@
 //! A page to look at: enough HTTP/1.1 for a browser, curl and a load generator.
 
-use std::{io, str, time::Duration};
+use std::{borrow::Cow, io, str, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy, sink},
     net::TcpStream,
     time::timeout,
 };
+
+use super::counts::Counts;
 
 /// The longest request head.
 const MAX_HEAD: usize = 16 << 10;
@@ -48,7 +50,7 @@ struct Request {
 }
 
 enum Body {
-    Text(&'static str, &'static str),
+    Text(&'static str, Cow<'static, str>),
     Zeros(u64),
 }
 
@@ -69,7 +71,8 @@ impl Body {
 }
 
 /// Answers requests until one asks for the end of the connection, or it has ended.
-pub(super) async fn serve(mut stream: TcpStream) -> io::Result<()> {
+/// `/stats` is there if `counts` are.
+pub(super) async fn serve(mut stream: TcpStream, counts: Option<&Counts>) -> io::Result<()> {
     let mut received = Vec::with_capacity(2 << 10);
     loop {
         let request = match parse(&received) {
@@ -90,12 +93,12 @@ pub(super) async fn serve(mut stream: TcpStream) -> io::Result<()> {
             }
             Err(_) => return refuse(stream, "400 Bad Request").await,
         };
-        let (status, body) = route(&request);
+        let (status, body) = route(&request, counts);
         let mut head = head(status, &body, request.keep_alive);
         if request.head_only {
             stream.write_all(head.as_bytes()).await?;
         } else if let Body::Text(_, text) = body {
-            head.push_str(text);
+            head.push_str(&text);
             stream.write_all(head.as_bytes()).await?;
         } else {
             stream.write_all(head.as_bytes()).await?;
@@ -145,16 +148,25 @@ fn parse(received: &[u8]) -> Result<Option<(usize, Request)>, httparse::Error> {
     )))
 }
 
-fn route(request: &Request) -> (&'static str, Body) {
+fn route(request: &Request, counts: Option<&Counts>) -> (&'static str, Body) {
     const TEXT: &str = "text/plain; charset=utf-8";
     if !request.known_method {
-        let body = Body::Text(TEXT, "GET and HEAD only\n");
+        let body = Body::Text(TEXT, "GET and HEAD only\n".into());
         return ("405 Method Not Allowed\r\nallow: GET, HEAD", body);
     }
+    if let ("/stats", Some(counts)) = (request.path.as_str(), counts) {
+        return (
+            "200 OK",
+            Body::Text("application/json", counts.json().into()),
+        );
+    }
     match request.path.strip_prefix("/bytes/").map(str::parse) {
-        None => ("200 OK", Body::Text("text/html; charset=utf-8", PAGE)),
+        None => (
+            "200 OK",
+            Body::Text("text/html; charset=utf-8", PAGE.into()),
+        ),
         Some(Ok(n)) => ("200 OK", Body::Zeros(n)),
-        Some(Err(_)) => ("400 Bad Request", Body::Text(TEXT, "not a count\n")),
+        Some(Err(_)) => ("400 Bad Request", Body::Text(TEXT, "not a count\n".into())),
     }
 }
 
@@ -212,7 +224,7 @@ mod tests {
             .await
             .unwrap();
         let (server, _) = listener.accept().await.unwrap();
-        let serving = tokio::spawn(serve(server));
+        let serving = tokio::spawn(serve(server, None));
         client.write_all(requests).await.unwrap();
         if !open {
             client.shutdown().await.unwrap();

@@ -4,6 +4,7 @@
 //! The services are those of the conformance suite's test image, with the same
 //! ports and protocols, and a few more.
 
+mod counts;
 mod http;
 mod tcp;
 
@@ -15,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use counts::Counts;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -22,7 +24,7 @@ use tokio::{
 };
 
 /// Every port a demo pod declares: what `objects` tells, and what listens here.
-pub(crate) const PORTS: [(&str, u16); 12] = [
+pub(crate) const PORTS: [(&str, u16); 13] = [
     ("http", 8080),
     ("echo", 7000),
     ("sink", 7001),
@@ -34,6 +36,7 @@ pub(crate) const PORTS: [(&str, u16); 12] = [
     ("early", 7007),
     ("late", 7008),
     ("neverreads", 7009),
+    ("stats", 8081),
     ("closed", 7999),
 ];
 
@@ -68,6 +71,7 @@ impl DemoPods {
 /// Starts all services.
 pub(crate) async fn start() -> io::Result<DemoPods> {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let counts = Arc::new(Counts::default());
     let mut addresses = Vec::with_capacity(PORTS.len());
     let mut servers = JoinSet::new();
     for (name, port) in PORTS {
@@ -76,7 +80,7 @@ pub(crate) async fn start() -> io::Result<DemoPods> {
         }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         addresses.push((port, listener.local_addr()?));
-        servers.spawn(accept(name, listener, slots.clone()));
+        servers.spawn(accept(name, listener, slots.clone(), counts.clone()));
     }
     Ok(DemoPods {
         addresses,
@@ -87,7 +91,12 @@ pub(crate) async fn start() -> io::Result<DemoPods> {
 }
 
 /// Serves one port. Ends only by being aborted, and its connections with it.
-async fn accept(name: &'static str, listener: TcpListener, slots: Arc<Semaphore>) {
+async fn accept(
+    name: &'static str,
+    listener: TcpListener,
+    slots: Arc<Semaphore>,
+    counts: Arc<Counts>,
+) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -101,21 +110,24 @@ async fn accept(name: &'static str, listener: TcpListener, slots: Arc<Semaphore>
         let Ok(slot) = slots.clone().acquire_owned().await else {
             return; // never: nothing closes the semaphore
         };
+        let counts = counts.clone();
         connections.spawn(async move {
             // Whatever fails, the peer sees it as the end of its connection; a demo
             // pod has nobody else to tell.
-            drop(serve(name, stream).await);
+            drop(serve(name, stream, &counts).await);
             drop(slot);
         });
     }
 }
 
-async fn serve(name: &str, stream: TcpStream) -> io::Result<()> {
+async fn serve(name: &'static str, stream: TcpStream, counts: &Counts) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    let _open = counts.opened(name);
     match name {
-        "http" => http::serve(stream).await,
+        "http" => http::serve(stream, None).await,
+        "stats" => http::serve(stream, Some(counts)).await,
         "echo" => tcp::echo(stream).await,
-        "sink" => tcp::sink(stream).await,
+        "sink" => tcp::sink(stream, counts).await,
         "source" => tcp::source(stream).await,
         "reset" => tcp::reset(&stream),
         "halfclose" => tcp::half_close(stream).await,
@@ -197,6 +209,33 @@ mod tests {
         assert_eq!(exchange(&pods, "echo", b"ping\n").await, b"ping\n");
         assert_eq!(exchange(&pods, "sink", &vec![7; 100_000]).await, b"");
         until_unused(&pods).await;
+    }
+
+    #[tokio::test]
+    async fn stats_tell_what_was_seen() {
+        let pods = start().await.unwrap();
+        let open = connect(&pods, "neverreads").await;
+        exchange(&pods, "echo", b"1").await;
+        exchange(&pods, "sink", b"12345").await;
+        let told = async || {
+            let answer = exchange(&pods, "stats", b"GET /stats HTTP/1.0\r\n\r\n").await;
+            let answer = String::from_utf8(answer).unwrap();
+            let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+            serde_json::from_str::<serde_json::Value>(body).unwrap()
+        };
+        // A connection counts as closed once its service has let it go, after its end.
+        timeout(SOON, async {
+            while told().await["open"]["sink"] != 0 || told().await["open"]["echo"] != 0 {}
+        })
+        .await
+        .unwrap();
+        let seen = told().await;
+        assert_eq!(seen["sunk"], 5);
+        for (name, open) in [("neverreads", 1), ("echo", 0), ("sink", 0)] {
+            assert_eq!(seen["total"][name], 1, "{name}");
+            assert_eq!(seen["open"][name], open, "{name}");
+        }
+        drop(open);
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::{io, str, time::Duration};
 
+use super::counts::Counts;
 use ring::digest;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
@@ -38,8 +39,13 @@ pub(super) async fn echo(mut stream: TcpStream) -> io::Result<()> {
 }
 
 /// Reads everything and never answers.
-pub(super) async fn sink(mut stream: TcpStream) -> io::Result<()> {
-    drain(&mut stream).await
+pub(super) async fn sink(mut stream: TcpStream, counts: &Counts) -> io::Result<()> {
+    let mut buffer = Vec::with_capacity(CHUNK);
+    while stream.read_buf(&mut buffer).await? > 0 {
+        counts.sunk(buffer.len());
+        buffer.clear();
+    }
+    Ok(())
 }
 
 /// Sends [`SOURCE_LENGTH`] bytes, byte `i` being the lowest of `i`, and closes.

@@ -1,4 +1,4 @@
-package main
+package forward
 
 import (
 	"bytes"
@@ -25,10 +25,10 @@ func (s *stream) Close() error {
 
 func TestRefused(t *testing.T) {
 	s := &stream{}
-	err := runtime{dialPod(nil)}.PortForward(t.Context(), sandbox, 80, s)
+	err := Runtime{Pod(nil)}.PortForward(t.Context(), Sandbox, 80, s)
 	wanted := fmt.Sprintf(`failed to execute portforward in network namespace "host": `+
 		`failed to connect to localhost:80 inside namespace %q, IPv4: dial tcp4 127.0.0.1:80: connect: connection refused `+
-		`IPv6 dial tcp6 [::1]:80: connect: connection refused `, sandbox)
+		`IPv6 dial tcp6 [::1]:80: connect: connection refused `, Sandbox)
 	if err == nil || err.Error() != wanted {
 		t.Errorf("got    %v\nwanted %s", err, wanted)
 	}
@@ -38,7 +38,7 @@ func TestRefused(t *testing.T) {
 }
 
 func TestUnknownSandbox(t *testing.T) {
-	err := runtime{dialPod(nil)}.PortForward(t.Context(), "x", 80, &stream{})
+	err := Runtime{Pod(nil)}.PortForward(t.Context(), "x", 80, &stream{})
 	if wanted := `failed to execute portforward in network namespace "host": failed to find sandbox "x" in store: not found`; err == nil || err.Error() != wanted {
 		t.Errorf("got %v", err)
 	}
@@ -55,7 +55,7 @@ func TestIPv6IsSecond(t *testing.T) {
 		}
 		return pod, nil
 	}
-	if err := (runtime{dial}).PortForward(t.Context(), sandbox, 80, &stream{Reader: &bytes.Buffer{}, Writer: io.Discard}); err != nil {
+	if err := (Runtime{dial}).PortForward(t.Context(), Sandbox, 80, &stream{Reader: &bytes.Buffer{}, Writer: io.Discard}); err != nil {
 		t.Error(err)
 	}
 	if got := fmt.Sprint(order); got != "[tcp4 tcp6]" {
@@ -82,7 +82,7 @@ func TestGrace(t *testing.T) {
 				io.WriteString(far, "late")
 			}()
 			s := &stream{Reader: &bytes.Buffer{}, Writer: &got}
-			err := runtime{func(string, int32) (net.Conn, error) { return pod, nil }}.PortForward(t.Context(), sandbox, 80, s)
+			err := Runtime{func(string, int32) (net.Conn, error) { return pod, nil }}.PortForward(t.Context(), Sandbox, 80, s)
 			if took := time.Since(began); took != time.Second {
 				t.Errorf("took %v", took)
 			}
@@ -130,7 +130,7 @@ func TestWhichErrorCounts(t *testing.T) {
 			near, _ := net.Pipe()
 			pod := failing{near, time.Second / 4, end(c.pod)}
 			s := &stream{Reader: failing{nil, time.Second / 2, end(c.client)}, Writer: io.Discard}
-			err := runtime{func(string, int32) (net.Conn, error) { return pod, nil }}.PortForward(t.Context(), sandbox, 80, s)
+			err := Runtime{func(string, int32) (net.Conn, error) { return pod, nil }}.PortForward(t.Context(), Sandbox, 80, s)
 			if !errors.Is(err, c.wanted) {
 				t.Errorf("pod %v, client %v: got %v", c.pod, c.client, err)
 			}

@@ -1,0 +1,3 @@
+module build/peers/internal
+
+go 1.26.0
