@@ -53,7 +53,7 @@ pub(super) static FAULTS: &[Fault] = &[
     server(
         "frame/data-flags",
         "DATA has a flag that is not defined",
-        &["2.9"],
+        &["2.9", "2.10"],
         |s, f| match f {
             Frame::Data { id, flags, payload } => s.client(&data(id, flags | 2, &payload)),
             _ => s.pass(),
