@@ -371,15 +371,6 @@ pub(super) static FAULTS: &[Fault] = &[
             _ => s.pass(),
         },
     ),
-    both(
-        "frame/status-0-ignored",
-        "Ignores RST_STREAM with status 0",
-        &["2.12"],
-        |s, side, f| match f {
-            Frame::RstStream { status: 0, .. } if side == Side::Client => {}
-            _ => s.pass(),
-        },
-    ),
     odd(
         "frame/wrong-length-skipped",
         "Steps over frames of a wrong length",
