@@ -5,6 +5,18 @@ use super::matrix::matches;
 /// Faults that no case catches.
 const FAULTS: &[(&str, &str)] = &[
     (
+        "session/one-second",
+        "cases that last as long as it takes to show are slow, and take no part",
+    ),
+    (
+        "pair/timer-short",
+        "cases that last as long as it takes to show are slow, and take no part",
+    ),
+    (
+        "pair/lone-stream-dies",
+        "cases that last as long as it takes to show are slow, and take no part",
+    ),
+    (
         "http/early-bytes-lost",
         "what becomes of bytes behind the head of a request is observed only, since real servers differ",
     ),
