@@ -230,7 +230,7 @@ mod tests {
         let expected = Expected::read(&matrix.document("a server"));
         assert_eq!(expected.faults[all[0].id], ["a/b@spdy"]);
         assert!(expected.faults[all[1].id].is_empty());
-        assert_eq!(Vec::from_iter(expected.cases.into_keys()), ["a/b@spdy"]);
+        assert_eq!(expected.cases.into_keys().collect::<Vec<_>>(), ["a/b@spdy"]);
         assert_eq!(Vec::from_iter(expected.idle), ["c/d@spdy"]);
         assert_eq!(Vec::from_iter(expected.silent), ["e/f@spdy"]);
     }
