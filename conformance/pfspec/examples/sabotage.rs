@@ -1,14 +1,19 @@
 //! Runs the cases against every fault and writes down which case catches which.
 //!
 //! ```text
-//! sabotage [--fault GLOB] [--case GLOB] [--patience-ms N] [--together N] [--jobs N] [--seed N] [--out FILE]
-//!          [--all] [--brief] [--kubeconfig FILE --pod NAMESPACE/NAME]
+//! sabotage [--fault GLOB] [--case GLOB] [--patience-ms N] [--jobs N] [--seed N] [--enough N | --all] [--quick]
+//!          [--minutes N] [--out FILE] [--keep FILE]
+//!          [--kubeconfig FILE --pod NAMESPACE/NAME]
 //! ```
 //!
-//! Without `--kubeconfig` the faults stand in front of the embedded cluster. Without `--out` the document goes to
+//! A fault that `--enough` cases have caught meets no more of them. `--quick` leaves out what else would be tried
+//! with faults that nothing has caught, and with cases that have caught nothing. `--minutes` ends a run in time. `--keep` takes over what an earlier document says
+//! of faults that were caught, so that after a change only what is new runs: take the lines of changed faults out of
+//! it before. Without `--kubeconfig` the faults stand in front of the embedded cluster. Without `--out` the document goes to
 //! standard output, and only a whole run should be written to `sabotage.md`.
 
 use anyhow::{Context as _, bail};
+use pfspec::sabotage::document::Expected;
 use pfspec::sabotage::matrix::{Options, judge};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,12 +26,12 @@ async fn main() -> anyhow::Result<()> {
     let (mut out, mut kubeconfig, mut pod) = (None, None, "default/peer".to_owned());
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
-        match word.as_str() {
-            "--all" => options.all = true,
-            "--brief" => options.brief = true,
-            _ => {}
+        if word == "--all" {
+            options.enough = usize::MAX;
+            continue;
         }
-        if matches!(word.as_str(), "--all" | "--brief") {
+        if word == "--quick" {
+            options.quick = true;
             continue;
         }
         let value = words
@@ -36,9 +41,14 @@ async fn main() -> anyhow::Result<()> {
             "--fault" => options.faults = value,
             "--case" => options.cases = value,
             "--patience-ms" => options.patience = Duration::from_millis(value.parse()?),
-            "--together" => options.together = value.parse()?,
+            "--enough" => options.enough = value.parse()?,
             "--jobs" => options.jobs = value.parse()?,
             "--seed" => options.seed = value.parse()?,
+            "--minutes" => {
+                let time = Duration::from_secs(value.parse::<u64>()? * 60);
+                options.until = Some(Instant::now() + time);
+            }
+            "--keep" => options.keep = Expected::read(&std::fs::read_to_string(value)?),
             "--out" => out = Some(PathBuf::from(value)),
             "--kubeconfig" => kubeconfig = Some(PathBuf::from(value)),
             "--pod" => pod = value,
@@ -54,7 +64,7 @@ async fn main() -> anyhow::Result<()> {
                 ..Default::default()
             };
             let target = args.open(None).await?;
-            (target, "the API server of a kubeconfig")
+            (target, "Kubernetes' own streaming server")
         }
     };
     let began = Instant::now();
@@ -62,19 +72,7 @@ async fn main() -> anyhow::Result<()> {
         Arc::new(inner),
         &pfspec::catalogue::all(),
         &options,
-        &mut |row| {
-            let first = row.caught.first();
-            let first = first.map_or_else(
-                || "nothing".to_owned(),
-                |catch| format!("{} ({:?}): {}", catch.case, catch.took, catch.detail),
-            );
-            eprintln!(
-                "{}: {} of {}; {first}",
-                row.fault.id,
-                row.caught.len(),
-                row.ran
-            );
-        },
+        &mut |line| eprintln!("{:?} {line}", began.elapsed()),
     )
     .await;
     eprintln!("{:?}", began.elapsed());

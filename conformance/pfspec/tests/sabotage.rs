@@ -1,9 +1,10 @@
 //! The judge is judged: each fault is caught by the cases of which `sabotage.md` says so, and those pass without it.
 
-use pfspec::case::{Case, Level, Way, Word};
-use pfspec::run::{name_of, reserved};
+use pfspec::case::{Case, Level, Role, Way, Word};
+use pfspec::run::name_of;
 use pfspec::sabotage::document::Expected;
-use pfspec::sabotage::matrix::{Options, departs, judged};
+use pfspec::sabotage::excused;
+use pfspec::sabotage::matrix::{Options, departs, judged, left_out};
 use pfspec::sabotage::{Fault, NONE, faults};
 use pfspec::target::Target;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,15 +13,19 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-const DOCUMENT: &str = include_str!("../sabotage.md");
+const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/sabotage.md");
 const AGAIN: &str =
     "run `cargo run -p pfspec --example sabotage -- --out conformance/pfspec/sabotage.md`";
 
-/// Cases by name, without those that run only when asked for.
+fn expected() -> Expected {
+    Expected::read(&std::fs::read_to_string(DOCUMENT).unwrap())
+}
+
+/// Cases of the embedded cluster by name, without those that take no part.
 fn cases() -> BTreeMap<String, (Case, Way)> {
     let mut cases = BTreeMap::new();
     for case in pfspec::catalogue::all() {
-        if reserved(&case, false, false).is_none() {
+        if left_out(&case).is_none() && case.roles.contains(&Role::Gateway) {
             for way in case.ways {
                 cases.insert(name_of(&case, *way), (case.clone(), *way));
             }
@@ -42,6 +47,7 @@ async fn uncaught(
 ) -> Option<String> {
     let mut said = Vec::new();
     for case in cases {
+        // What comes late for another reason departs as well, so that a busy machine cannot fail this.
         let options = Options {
             patience: Duration::from_millis(1500),
             ..Options::default()
@@ -62,7 +68,7 @@ async fn uncaught(
 #[tokio::test(flavor = "multi_thread")]
 async fn each_fault_is_caught() {
     let inner = embedded().await.unwrap();
-    let (known, expected) = (cases(), Expected::read(DOCUMENT));
+    let (known, expected) = (cases(), expected());
     let slots = Arc::new(Semaphore::new(24));
     let mut tasks = JoinSet::new();
     let mut used = BTreeSet::new();
@@ -81,6 +87,8 @@ async fn each_fault_is_caught() {
             })
             .collect();
         if cases.is_empty() {
+            let reason = excused::fault(fault.id);
+            assert!(reason.is_some(), "nothing catches {}: {AGAIN}", fault.id);
             continue;
         }
         used.extend(names.iter().take(1).cloned());
@@ -103,7 +111,14 @@ async fn each_fault_is_caught() {
         jobs: 16,
         ..Options::default()
     };
-    let reports = judged(&inner, &NONE, cases, &options).await;
+    let mut reports = judged(&inner, &NONE, cases, &options).await;
+    // Which is kept from passing by a busy machine passes alone.
+    for report in &mut reports {
+        if report.word != Word::Pass {
+            let alone = vec![(report.case.clone(), report.way)];
+            *report = judged(&inner, &NONE, alone, &options).await.remove(0);
+        }
+    }
     assert_eq!(reports.len(), used.len());
     for report in reports {
         assert_eq!(
@@ -118,12 +133,13 @@ async fn each_fault_is_caught() {
 
 #[test]
 fn each_case_can_fail() {
-    let expected = Expected::read(DOCUMENT);
+    let expected = expected();
     let mut missing = Vec::new();
     for (name, (case, _)) in cases() {
         if matches!(case.level, Level::Must | Level::Should)
-            && !expected.cases.contains(&name)
-            && !expected.idle.contains(&name)
+            && !expected.cases.contains_key(&name)
+            && !(expected.idle.contains(&name) && excused::case(&name).is_some())
+            && !expected.late.contains(&name)
             && !expected.silent.contains(&name)
         {
             missing.push(name);
@@ -131,13 +147,13 @@ fn each_case_can_fail() {
     }
     assert!(
         missing.is_empty(),
-        "not in sabotage.md ({AGAIN}): {missing:?}"
+        "in sabotage.md they catch nothing, without a reason, or are not there ({AGAIN}): {missing:?}"
     );
 }
 
 #[test]
 fn the_document_knows_every_fault() {
-    let expected = Expected::read(DOCUMENT);
+    let expected = expected();
     let ids: BTreeSet<&str> = faults::all().iter().map(|fault| fault.id).collect();
     let written: BTreeSet<&str> = expected.faults.keys().map(String::as_str).collect();
     assert_eq!(ids, written, "{AGAIN}");

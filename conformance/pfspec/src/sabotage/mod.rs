@@ -7,6 +7,7 @@
 
 mod channels;
 pub mod document;
+pub mod excused;
 pub mod faults;
 mod http;
 pub mod matrix;

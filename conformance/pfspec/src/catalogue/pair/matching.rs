@@ -20,12 +20,12 @@ pub(crate) const CASES: &[Case] = &[
     .accepts("Bytes back on each."),
     Case::must(
         "pf/pair/request-ids-are-compared-as-text",
-        "0 and 00 are two request ids",
+        "Request ids are compared as text, and whole",
         &["7.9"],
         run!(compared_as_text),
     )
-    .why("A server that reads numbers mixes up connections.")
-    .sends("Error streams with the ids 0, 00, A and a; then their data streams in another order, each to another port or with other bytes.")
+    .why("A server that reads numbers, or cuts long ids, mixes up connections.")
+    .sends("Error streams with the ids 0, 00, A, a and two long ones that differ in their last character; then their data streams in another order, each to another port or with other bytes.")
     .accepts("Each pair has its own bytes."),
     Case::should(
         "pf/pair/legacy",
@@ -151,7 +151,14 @@ async fn compared_as_text(t: &mut Trial) -> Outcome {
     let port = t.port(Service::Echo)?.to_string();
     let mut s = t.session().await?;
     let mut pairs = Vec::new();
-    for id in ["0", "00", "A", "a"] {
+    for id in [
+        "0",
+        "00",
+        "A",
+        "a",
+        "a-longer-request-id-1",
+        "a-longer-request-id-2",
+    ] {
         let error = s.open(&headers("error", &port, id)).await?;
         pairs.push((id, error, 0));
     }

@@ -1,12 +1,11 @@
 //! Faults in channels.
 
-use super::super::{Act, Asked, Channels, Fault, Side, WebSocket, WsFrame};
-use crate::case::Way::{self, Http, V4, V4Base64};
+use super::super::{Act, Channels, Fault, Side, WebSocket, WsFrame};
+use crate::case::Way::{self, V4, V4Base64};
 use crate::probe::websocket::{BINARY, CLOSE, LAST, TEXT};
 use std::time::Duration;
 
 const BOTH: &[Way] = &[V4, V4Base64];
-const WITH_HTTP: &[Way] = &[Http, V4, V4Base64];
 const BASE64: &[Way] = &[V4Base64];
 
 const fn fault(
@@ -26,19 +25,6 @@ const fn frames(
     act: fn(&mut WebSocket, Side, WsFrame),
 ) -> Fault {
     Fault::new(id, title, breaks, on, Act::WebSocket(act))
-}
-
-const fn asked(
-    id: &'static str,
-    title: &'static str,
-    breaks: &'static [&'static str],
-    act: fn(&mut Asked),
-) -> Fault {
-    Fault::new(id, title, breaks, WITH_HTTP, Act::Request(act))
-}
-
-fn is_ports(name: &str) -> bool {
-    name == "port" || name == "ports"
 }
 
 /// The first message of the server on a channel.
@@ -591,164 +577,6 @@ pub(super) static FAULTS: &[Fault] = &[
                 w.client(f.first, &[&[digit.wrapping_sub(b'0')][..], text].concat());
             }
             _ => w.pass(),
-        },
-    ),
-    asked(
-        "channel/first-port-only",
-        "Reads the first port of the query only",
-        &["11.1"],
-        |a| {
-            a.rewrite_query(|name, value| {
-                Some(if is_ports(name) {
-                    value.split(',').next().unwrap_or_default().to_owned()
-                } else {
-                    value.to_owned()
-                })
-            });
-        },
-    ),
-    asked(
-        "channel/ports-reversed",
-        "Takes the ports in reverse",
-        &["11.1"],
-        |a| {
-            a.rewrite_query(|name, value| {
-                let mut list: Vec<&str> = value.split(',').collect();
-                if is_ports(name) {
-                    list.reverse();
-                }
-                Some(list.join(","))
-            });
-        },
-    ),
-    asked(
-        "channel/ports-sorted",
-        "Sorts the ports and takes each once",
-        &["11.1"],
-        |a| {
-            a.rewrite_query(|name, value| {
-                let mut list: Vec<&str> = value.split(',').collect();
-                if is_ports(name) {
-                    list.sort_unstable();
-                    list.dedup();
-                }
-                Some(list.join(","))
-            });
-        },
-    ),
-    asked(
-        "channel/comma-refused",
-        "Refuses a list of ports",
-        &["11.1"],
-        |a| {
-            let query = a
-                .head
-                .first
-                .split_once('?')
-                .map(|(_, query)| query.to_owned())
-                .unwrap_or_default();
-            if query.contains(',') {
-                a.refuse("400 Bad Request", "bad ports\n");
-            }
-        },
-    ),
-    asked(
-        "channel/repeated-parameter",
-        "Reads the first parameter of ports only",
-        &["11.1"],
-        |a| {
-            let mut words: Vec<String> = a.head.first.split(' ').map(str::to_owned).collect();
-            if let Some(target) = words.get_mut(1)
-                && let Some((path, query)) = target.clone().split_once('?')
-            {
-                let first = query.split('&').find(|part| part.starts_with("port"));
-                if let Some(first) = first {
-                    *target = format!("{path}?{first}");
-                }
-            }
-            a.head.first = words.join(" ");
-        },
-    ),
-    asked(
-        "channel/bad-ports-accepted",
-        "Takes any text for a port",
-        &["11.2"],
-        |a| {
-            a.rewrite_query(|name, value| {
-                let good = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
-                Some(if is_ports(name) && !value.split(',').all(good) {
-                    "7000".to_owned()
-                } else {
-                    value.to_owned()
-                })
-            });
-        },
-    ),
-    asked(
-        "channel/port-0-accepted",
-        "Accepts port 0",
-        &["11.2", "11.3"],
-        |a| {
-            a.rewrite_query(|name, value| {
-                Some(if is_ports(name) && value == "0" {
-                    "7000".to_owned()
-                } else {
-                    value.to_owned()
-                })
-            });
-        },
-    ),
-    asked(
-        "channel/no-ports-accepted",
-        "Accepts a request without ports",
-        &["11.3"],
-        |a| {
-            let channels = a
-                .head
-                .get("sec-websocket-protocol")
-                .contains("channel.k8s.io");
-            if channels && !a.head.first.contains('?') {
-                a.head.first = a
-                    .head
-                    .first
-                    .replacen(" HTTP/", "?ports=7000&port=7000 HTTP/", 1);
-            }
-        },
-    ),
-    asked(
-        "channel/unknown-subprotocol",
-        "Takes every subprotocol for v4",
-        &["11.6"],
-        |a| {
-            let offered = a.head.get("sec-websocket-protocol").to_owned();
-            if a.head.upgrades_to("websocket")
-                && !offered.contains("v4.")
-                && !offered.contains("SPDY/3.1+")
-                && !offered.is_empty()
-            {
-                a.head.set("Sec-WebSocket-Protocol", "v4.channel.k8s.io");
-            }
-        },
-    ),
-    asked(
-        "channel/no-base64",
-        "Does not know the base64 form",
-        &["11.4"],
-        |a| {
-            if a.head.get("sec-websocket-protocol").contains("base64") {
-                a.refuse("403 Forbidden", "");
-            }
-        },
-    ),
-    asked(
-        "channel/first-subprotocol-only",
-        "Looks at the first subprotocol of the list only",
-        &["11.4", "10.4"],
-        |a| {
-            let offered = a.head.get("sec-websocket-protocol").to_owned();
-            if let Some((first, _)) = offered.split_once(',') {
-                a.head.set("Sec-WebSocket-Protocol", first.trim());
-            }
         },
     ),
 ];

@@ -53,7 +53,7 @@ pub(super) static FAULTS: &[Fault] = &[
     server(
         "frame/data-flags",
         "DATA has a flag that is not defined",
-        &["2.9"],
+        &["2.9", "2.10"],
         |s, f| match f {
             Frame::Data { id, flags, payload } => s.client(&data(id, flags | 2, &payload)),
             _ => s.pass(),
@@ -368,15 +368,6 @@ pub(super) static FAULTS: &[Fault] = &[
         &["2.12"],
         |s, side, f| match f {
             Frame::RstStream { status, .. } if side == Side::Client && status > 11 => {}
-            _ => s.pass(),
-        },
-    ),
-    both(
-        "frame/status-0-ignored",
-        "Ignores RST_STREAM with status 0",
-        &["2.12"],
-        |s, side, f| match f {
-            Frame::RstStream { status: 0, .. } if side == Side::Client => {}
             _ => s.pass(),
         },
     ),

@@ -133,7 +133,7 @@ pub(super) static FAULTS: &[Fault] = &[
     server(
         "header/empty-block",
         "Blocks have no bytes",
-        &["3.14"],
+        &["3.14", "2.2"],
         |s, f| {
             reply_around(s, &f, |_| Vec::new());
         },

@@ -2,12 +2,16 @@
 
 mod channel;
 mod data;
+mod ends;
 mod frame;
 mod header;
 mod http;
 mod pair;
+mod ports;
 mod session;
+mod still;
 mod stream;
+mod usual;
 mod websocket;
 
 use super::{Act, Fault, Side, Spdy};
@@ -64,16 +68,20 @@ const fn odd(
 /// Every fault, in the order of the document.
 #[must_use]
 pub fn all() -> Vec<&'static Fault> {
-    let groups: [&'static [Fault]; 9] = [
+    let groups: [&'static [Fault]; 13] = [
         http::FAULTS,
         frame::FAULTS,
         header::FAULTS,
         stream::FAULTS,
+        ends::FAULTS,
         session::FAULTS,
         pair::FAULTS,
         data::FAULTS,
         websocket::FAULTS,
         channel::FAULTS,
+        ports::FAULTS,
+        still::FAULTS,
+        usual::FAULTS,
     ];
     groups.into_iter().flatten().collect()
 }
