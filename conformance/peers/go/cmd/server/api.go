@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 
+	"build/peers/internal/forward"
+
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
