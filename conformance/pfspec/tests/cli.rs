@@ -85,7 +85,7 @@ fn usage() {
         (vec!["server", "--way", "udp"], "invalid value 'udp'"),
         (
             vec!["apiserver", "--pod", "a/b/c", "--kubeconfig", &broken],
-            "a pod is NAME or NAMESPACE/NAME",
+            "a pod is NAME or NS/NAME",
         ),
         (
             vec!["apiserver", "--pod", "web", "--kubeconfig", &broken],
@@ -233,7 +233,7 @@ fn a_report_that_vanishes() {
     let gone = inner.clone();
     let fake = Fake::new(move |_, head, _| {
         // Not yet when it is asked whether it has a tunnel: the report is checked behind that.
-        if String::from_utf8_lossy(head).contains("SPDY/3.1") {
+        if String::from_utf8_lossy(head).contains("Upgrade: SPDY/3.1") {
             drop(fs::remove_dir_all(&gone));
         }
     });
@@ -416,9 +416,15 @@ fn lists() {
 #[test]
 fn interrupted() {
     let directory = directory();
-    // The first two connections ask for the tunnel and whether anybody is there, the third is lost, all others wait.
-    let fake = Fake::new(|number, _, stream| {
-        if number != 2 {
+    // The first connection asks for the version, the second whether anybody is there, the third is lost, all others wait.
+    const VERSION: &str = "{\"major\":\"1\",\"minor\":\"37\",\"gitVersion\":\"v1.37.1\",\"gitCommit\":\"\",\
+        \"gitTreeState\":\"\",\"buildDate\":\"\",\"goVersion\":\"\",\"compiler\":\"\",\"platform\":\"\"}";
+    let fake = Fake::new(|number, head, stream| {
+        if head.starts_with(b"GET /version") {
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length";
+            let answer = format!("{head}: {}\r\n\r\n{VERSION}", VERSION.len());
+            drop(stream.write_all(answer.as_bytes()));
+        } else if number != 2 {
             drop(stream.write_all(SWITCH.as_bytes()));
             hold(stream);
         }

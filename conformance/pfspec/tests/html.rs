@@ -142,7 +142,7 @@ fn in_a_browser() {
     assert!(plain.contains("id=\"case\" hidden"));
 
     // A ladder.
-    let open = dom("case=spdy%2Fframe%2Fjoined%40tunnel&filter=info");
+    let open = dom("case=spdy%2Fframe%2Fjoined%40tunnel&filter=pass&level=should");
     assert!(open.contains("1 of 7 cases"), "the filter");
     let shown = drawn(&open);
     assert!(shown.contains("data-name=\"spdy/frame/joined@tunnel\""));
@@ -191,7 +191,7 @@ fn in_a_browser() {
     for (fragment, cases) in [
         ("filter=fail", "6 of 7"),
         ("filter=changed", "7 of 7"),
-        ("level=observed", "1 of 7"),
+        ("level=should", "1 of 7"),
         ("way=v4", "0 of 7"),
         ("q=cut+at+any", "1 of 7"),
         ("q=nothing-like-this", "0 of 7"),

@@ -188,7 +188,7 @@ pub(super) static FAULTS: &[Fault] = &[
     Fault::new(
         "still/at-the-sockets-end",
         "Keeps a WebSocket whose client has sent FIN on TCP",
-        &["10.14", "11.24", "13.24"],
+        &["10.14", "11.19", "13.18"],
         SOCKETS,
         Act::HoldEnd(Side::Client),
     ),
