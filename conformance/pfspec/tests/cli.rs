@@ -1,5 +1,5 @@
 //! The program as its users drive it: arguments in, lines, files and an exit code out.
-#![expect(
+#![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -417,12 +417,12 @@ fn lists() {
 fn interrupted() {
     let directory = directory();
     // The first connection asks for the version, the second whether anybody is there, the third is lost, all others wait.
-    const VERSION: &str = "{\"major\":\"1\",\"minor\":\"37\",\"gitVersion\":\"v1.37.1\",\"gitCommit\":\"\",\
+    let version = "{\"major\":\"1\",\"minor\":\"37\",\"gitVersion\":\"v1.37.1\",\"gitCommit\":\"\",\
         \"gitTreeState\":\"\",\"buildDate\":\"\",\"goVersion\":\"\",\"compiler\":\"\",\"platform\":\"\"}";
-    let fake = Fake::new(|number, head, stream| {
+    let fake = Fake::new(move |number, head, stream| {
         if head.starts_with(b"GET /version") {
             let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length";
-            let answer = format!("{head}: {}\r\n\r\n{VERSION}", VERSION.len());
+            let answer = format!("{head}: {}\r\n\r\n{version}", version.len());
             drop(stream.write_all(answer.as_bytes()));
         } else if number != 2 {
             drop(stream.write_all(SWITCH.as_bytes()));

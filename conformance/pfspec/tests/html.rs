@@ -1,5 +1,5 @@
 //! The page in a real browser: ladders are drawn, filters work, nothing is loaded from anywhere.
-#![expect(
+#![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

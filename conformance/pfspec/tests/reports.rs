@@ -1,5 +1,5 @@
 //! What a run writes: no secret in it, and each report in its form.
-#![expect(
+#![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
