@@ -1,7 +1,7 @@
 //! `pfspec`: judges the streaming protocols behind `kubectl port-forward`.
 //!
 //! A [`case::Case`] asks a server one question that rests on clauses of the specification in `conformance/spec`, on
-//! one [`case::Way`]; [`run`] asks many; [`report`] writes down what came. [`probe`] is the judge's own client, which shares no protocol
+//! one [`case::Way`]; [`mod@run`] asks many; [`report`] writes down what came. [`probe`] is the judge's own client, which shares no protocol
 //! code with the crates of this workspace.
 
 pub mod case;
