@@ -4,15 +4,16 @@ use crate::case::{Case, Way};
 use crate::cli::{Choose, RunArgs, TagArg};
 use crate::exit::{Exit, Failure};
 use crate::expect::Expectations;
+use crate::probe::session::PATIENCE;
 use crate::report::model::{LeftOut, Record};
 use crate::report::{one_line, plain};
 use crate::run::{Report, choose, name_of, reserved};
 use crate::screen::Screen;
 use crate::select;
+use crate::spec;
 use crate::spec::Clause;
 use crate::target::args::{TargetArgs, open};
 use crate::target::{Target, check};
-use crate::{session_patience, spec};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -229,8 +230,7 @@ async fn with_target(
 }
 
 fn patience(args: &RunArgs) -> Duration {
-    args.patience
-        .map_or_else(session_patience, Duration::from_secs_f64)
+    args.patience.map_or(PATIENCE, Duration::from_secs_f64)
 }
 
 /// The first signal stops the run, the second ends the program.

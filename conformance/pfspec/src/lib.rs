@@ -20,9 +20,3 @@ pub mod select;
 pub mod spec;
 pub mod target;
 pub mod trial;
-
-/// How long to wait for what should come at once, unless the run says otherwise.
-#[must_use]
-pub fn session_patience() -> std::time::Duration {
-    probe::session::PATIENCE
-}

@@ -5,7 +5,6 @@ use crate::dice::Dice;
 use crate::probe::log::{Chunk, Item, Log};
 use crate::target::Target;
 use crate::trial::Trial;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -159,10 +158,8 @@ async fn one(
         let run = case.run;
         let deadline = case.deadline;
         // A bug in one case is no reason to lose the others.
-        let caught = tokio::spawn(async move {
-            let running = AssertUnwindSafe(run(&mut trial));
-            tokio::time::timeout(deadline, running.0).await
-        });
+        let caught =
+            tokio::spawn(async move { tokio::time::timeout(deadline, run(&mut trial)).await });
         let handle = Aborting(caught);
         match handle.wait().await {
             Ok(Ok(outcome)) => outcome,

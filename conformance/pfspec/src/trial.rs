@@ -19,6 +19,11 @@ pub const PROTOCOL: &str = "portforward.k8s.io";
 /// The subprotocol of the tunnel.
 pub const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
 
+/// The subprotocol of binary channels.
+pub const V4: &str = "v4.channel.k8s.io";
+/// The subprotocol of base64 channels.
+pub const V4_BASE64: &str = "v4.base64.channel.k8s.io";
+
 /// A running case.
 #[derive(Debug)]
 pub struct Trial {
@@ -231,14 +236,8 @@ impl Trial {
     /// Opens channels for ports in the form of this run; the first messages are still to be waited for.
     pub async fn channels(&self, ports: &[u16]) -> Result<Channels, Stop> {
         let base64 = self.way == Way::V4Base64;
-        let subprotocol = if base64 {
-            "v4.base64.channel.k8s.io"
-        } else {
-            "v4.channel.k8s.io"
-        };
-        let websocket = self
-            .websocket(subprotocol, &self.ports_query(ports))
-            .await?;
+        let query = self.ports_query(ports);
+        let websocket = self.websocket(subprotocol(self.way), &query).await?;
         Ok(Channels::new(
             websocket,
             base64,
@@ -256,7 +255,7 @@ pub(crate) fn secrets(identity: &[(String, Vec<u8>)]) -> Vec<Vec<u8>> {
     secret.map(|(_, value)| value.clone()).collect()
 }
 
-pub(crate) fn ports_query(role: Role, ports: &[u16]) -> String {
+fn ports_query(role: Role, ports: &[u16]) -> String {
     // A gateway calls it `ports`, a node and a runtime `port`.
     let name = match role {
         Role::Gateway => "ports",
@@ -266,7 +265,25 @@ pub(crate) fn ports_query(role: Role, ports: &[u16]) -> String {
     format!("?{name}={}", list.join(","))
 }
 
-pub(crate) fn spdy_upgrade() -> Request {
+/// The subprotocol of a way's WebSocket.
+pub(crate) fn subprotocol(way: Way) -> &'static str {
+    match way {
+        Way::V4 => V4,
+        Way::V4Base64 => V4_BASE64,
+        Way::Tunnel | Way::Spdy | Way::Http => TUNNEL,
+    }
+}
+
+/// The right request for a way; channels ask for `ports`.
+pub(crate) fn upgrade(way: Way, role: Role, ports: &[u16]) -> Request {
+    match way {
+        Way::Spdy | Way::Http => spdy_upgrade(),
+        Way::Tunnel => websocket_upgrade(TUNNEL, ""),
+        Way::V4 | Way::V4Base64 => websocket_upgrade(subprotocol(way), &ports_query(role, ports)),
+    }
+}
+
+fn spdy_upgrade() -> Request {
     Request::new("POST", "{path}")
         .with("Connection", "Upgrade")
         .with("Upgrade", "SPDY/3.1")
@@ -274,7 +291,7 @@ pub(crate) fn spdy_upgrade() -> Request {
         .with("Content-Length", "0")
 }
 
-pub(crate) fn websocket_upgrade(subprotocol: &str, query: &str) -> Request {
+fn websocket_upgrade(subprotocol: &str, query: &str) -> Request {
     Request::new("GET", format!("{{path}}{query}"))
         .with("Connection", "Upgrade")
         .with("Upgrade", "websocket")

@@ -7,6 +7,7 @@
 )]
 
 use pfspec::case::{Case, Level, Role, Way, Word};
+use pfspec::probe::session::PATIENCE;
 use pfspec::run::name_of;
 use pfspec::sabotage::document::Expected;
 use pfspec::sabotage::excused;
@@ -127,7 +128,7 @@ async fn each_fault_is_caught() {
         .filter_map(|name| known.get(name).cloned())
         .collect();
     let options = Options {
-        patience: pfspec::session_patience(),
+        patience: PATIENCE,
         jobs: 16,
         ..Options::default()
     };

@@ -17,6 +17,7 @@ use clap::Parser as _;
 use pfspec::case::{Role, Stop, Way, Word};
 use pfspec::dice::Dice;
 use pfspec::probe::log::Log;
+use pfspec::probe::session::PATIENCE;
 use pfspec::run::{Plan, choose, reserved, run};
 use pfspec::target::{
     ApiServerArgs, KubeletArgs, RuntimeArgs, ServerArgs, Service, Target, Trouble, Unusable, check,
@@ -55,9 +56,7 @@ async fn open(line: &str) -> anyhow::Result<Target> {
 /// Why it cannot be judged.
 async fn refused(line: &str) -> Unusable {
     let target = open(line).await.unwrap();
-    check(&target, pfspec::session_patience())
-        .await
-        .unwrap_err()
+    check(&target, PATIENCE).await.unwrap_err()
 }
 
 fn trial(target: &Arc<Target>, way: Way) -> Trial {
@@ -66,13 +65,13 @@ fn trial(target: &Arc<Target>, way: Way) -> Trial {
         way,
         dice: Dice::new(1, "targets"),
         log: Log::default(),
-        patience: pfspec::session_patience(),
+        patience: PATIENCE,
     }
 }
 
 /// The target is usable, and bytes go through it and back, on SPDY and on channels.
 async fn works(target: Target) -> Arc<Target> {
-    check(&target, pfspec::session_patience()).await.unwrap();
+    check(&target, PATIENCE).await.unwrap();
     let target = Arc::new(target);
     let echo = target.services[&Service::Echo];
     for way in target.ways.clone() {
@@ -104,7 +103,7 @@ async fn passes(target: Arc<Target>, group: &str) {
         cases,
         jobs: 4,
         seed: 1,
-        patience: pfspec::session_patience(),
+        patience: PATIENCE,
         fail_fast: false,
     };
     let (_stop, stopped) = watch::channel(false);

@@ -1,14 +1,13 @@
 //! Ways to a cluster, for `pfspec`: kubeconfig, credentials and TLS as `pf` has them, and the embedded
 //! cluster.
 
-use crate::config::Selection;
+pub use crate::config::Selection as Choice;
 use crate::dial::{self, Wire};
 use crate::embedded::{self, Embedded, objects};
 use crate::exit::Failure;
 use crate::output::Output;
 use crate::{config, kubeconfig};
 use std::fmt;
-use std::path::PathBuf;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A connection as a judge needs it: bytes in and out.
@@ -49,23 +48,6 @@ impl From<Failure> for Unreachable {
     }
 }
 
-/// Which cluster, as kubectl's flags say it.
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "filled in by one program, flag by flag"
-)]
-#[derive(Debug, Clone, Default)]
-pub struct Choice {
-    /// `--kubeconfig`
-    pub kubeconfig: Option<PathBuf>,
-    /// `--context`
-    pub context: Option<String>,
-    /// `--cluster`
-    pub cluster: Option<String>,
-    /// `--user`
-    pub user: Option<String>,
-}
-
 /// Reads the configuration as `pf` does; credential plugins are run.
 ///
 /// # Errors
@@ -75,13 +57,7 @@ pub async fn load(choice: &Choice) -> Result<kube::Config, Unreachable> {
         text: error.to_string(),
         code: 1,
     })?;
-    let selection = Selection {
-        kubeconfig: choice.kubeconfig.clone(),
-        context: choice.context.clone(),
-        cluster: choice.cluster.clone(),
-        user: choice.user.clone(),
-    };
-    Ok(config::load(&selection, &output).await?)
+    Ok(config::load(choice, &output).await?)
 }
 
 /// The text of a token file or another small file with a secret, at most 1 MiB.

@@ -18,12 +18,20 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// Which cluster, as the flags say.
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "filled in by two programs, flag by flag"
+)]
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Selection {
-    pub(crate) kubeconfig: Option<PathBuf>,
-    pub(crate) context: Option<String>,
-    pub(crate) cluster: Option<String>,
-    pub(crate) user: Option<String>,
+pub struct Selection {
+    /// `--kubeconfig`
+    pub kubeconfig: Option<PathBuf>,
+    /// `--context`
+    pub context: Option<String>,
+    /// `--cluster`
+    pub cluster: Option<String>,
+    /// `--user`
+    pub user: Option<String>,
 }
 
 /// Where the configuration came from, in words and without any value of it.

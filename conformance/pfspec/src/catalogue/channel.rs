@@ -6,6 +6,7 @@ pub(super) mod ports;
 
 use super::check::{V4, V4_BASE64};
 use crate::case::{CHANNELS, Case, OK, Outcome, Role, Stop, Way};
+use crate::catalogue::pods::{hash_answer, hash_request};
 use crate::probe::channels::Channels;
 use crate::probe::websocket::{Message, Next, WebSocket};
 use crate::run;
@@ -267,24 +268,19 @@ async fn two_ports_apart(t: &mut Trial) -> Outcome {
     in_form(&channels)
 }
 
-/// What the hash service is sent for these bytes.
-pub(super) fn for_hash(bytes: &[u8]) -> Vec<u8> {
-    [&(bytes.len() as u64).to_be_bytes()[..], bytes].concat()
-}
-
 async fn same_port_twice(t: &mut Trial) -> Outcome {
     let port = t.port(Service::Hash)?;
     let mut channels = t.channels(&[port, port]).await?;
     channels.prefaced().await?;
     let bytes = t.dice.bytes(500);
-    let upload = for_hash(&bytes);
+    let upload = hash_request(&bytes);
     let (start, rest) = upload.split_at(100);
     // One connection for both would get the halves in the wrong order.
     for part in [start, rest] {
         channels.send(0, part).await?;
         channels.send(2, part).await?;
     }
-    let answer = hash(&bytes);
+    let answer = hash_answer(&bytes);
     for channel in [0, 2] {
         let what = format!("the hash of what was sent on channel {channel}");
         channels
@@ -315,14 +311,4 @@ async fn twenty_ports(t: &mut Trial) -> Outcome {
         ));
     }
     in_form(&channels)
-}
-
-/// What the hash service answers for these bytes.
-fn hash(bytes: &[u8]) -> Vec<u8> {
-    let mut text = String::new();
-    for byte in ring::digest::digest(&ring::digest::SHA256, bytes).as_ref() {
-        text.push_str(&format!("{byte:02x}"));
-    }
-    text.push('\n');
-    text.into_bytes()
 }

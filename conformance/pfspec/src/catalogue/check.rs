@@ -5,36 +5,25 @@ use crate::probe::connection::Filled;
 use crate::probe::http::{Answer, Request};
 use crate::probe::session::{Carrier, Session};
 use crate::target::{Service, Who};
-use crate::trial::{PROTOCOL, Ready, TUNNEL, Trial};
+use crate::trial::{self, PROTOCOL, Ready, Trial};
+pub(super) use crate::trial::{V4, V4_BASE64};
 use tokio::time::Instant;
-
-/// Binary channels.
-pub(super) const V4: &str = "v4.channel.k8s.io";
-/// Base64 channels.
-pub(super) const V4_BASE64: &str = "v4.base64.channel.k8s.io";
 
 /// How many times longer than an answer many bytes may take: machines that judge are busy.
 pub(super) const BULK: u32 = 6;
 
 /// The right request for the way of this run; channels ask for the echo.
 pub(super) fn request(t: &Trial) -> Result<Request, Stop> {
-    Ok(match t.way {
-        Way::Spdy | Way::Http => t.spdy_request(),
-        Way::Tunnel => t.websocket_request(TUNNEL, ""),
-        Way::V4 | Way::V4Base64 => {
-            let query = t.ports_query(&[t.port(Service::Echo)?]);
-            t.websocket_request(subprotocol(t), &query)
-        }
-    })
+    let ports = match t.way {
+        Way::V4 | Way::V4Base64 => vec![t.port(Service::Echo)?],
+        Way::Spdy | Way::Tunnel | Way::Http => Vec::new(),
+    };
+    Ok(trial::upgrade(t.way, t.target.role, &ports))
 }
 
 /// The subprotocol of this run's WebSocket.
 pub(super) fn subprotocol(t: &Trial) -> &'static str {
-    match t.way {
-        Way::V4 => V4,
-        Way::V4Base64 => V4_BASE64,
-        Way::Tunnel | Way::Spdy | Way::Http => TUNNEL,
-    }
+    trial::subprotocol(t.way)
 }
 
 /// Checks the status of an answer.

@@ -3,6 +3,7 @@
 use crate::case::Stop;
 use crate::probe::channels::Channels;
 use crate::probe::session::{Pair, Session};
+use crate::report::hex;
 use crate::target::Service;
 use crate::trial::Trial;
 use ring::digest;
@@ -19,11 +20,7 @@ pub(super) fn hash_request(bytes: &[u8]) -> Vec<u8> {
 /// What the service `hash` answers.
 pub(super) fn hash_answer(bytes: &[u8]) -> Vec<u8> {
     let hash = digest::digest(&digest::SHA256, bytes);
-    let mut line = hash.as_ref().iter().fold(String::new(), |line, byte| {
-        let (high, low) = (u32::from(byte >> 4), u32::from(byte & 15));
-        let digits = [high, low].map(|digit| char::from_digit(digit, 16).unwrap_or_default());
-        line + &String::from_iter(digits)
-    });
+    let mut line = hex(hash.as_ref());
     line.push('\n');
     line.into_bytes()
 }

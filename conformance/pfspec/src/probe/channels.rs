@@ -1,6 +1,7 @@
 //! Port-forward over channels as the judge holds it.
 
 use super::connection::{End, Filled};
+use super::wait::{self, Waits};
 use super::websocket::{BINARY, LAST, Message, Next, TEXT, WebSocket};
 use crate::case::Stop;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
@@ -91,30 +92,7 @@ impl Channels {
         patience: Duration,
         done: impl Fn(&Self) -> bool,
     ) -> Result<(), Stop> {
-        let deadline = Instant::now() + patience;
-        loop {
-            if done(self) {
-                return Ok(());
-            }
-            match self.step(deadline).await? {
-                Filled::More => {}
-                // The end itself may be what is waited for.
-                Filled::Ended if done(self) => return Ok(()),
-                Filled::Late => {
-                    let text = format!("not within {patience:?}; what came: {}", self.summary());
-                    return Err(Stop::departure(what, text));
-                }
-                Filled::Ended => {
-                    let end = self
-                        .end
-                        .as_ref()
-                        .map(ToString::to_string)
-                        .unwrap_or_default();
-                    let text = format!("{end}; before it: {}", self.summary());
-                    return Err(Stop::departure(what, text));
-                }
-            }
-        }
+        wait::until(self, what, patience, done).await
     }
 
     /// Waits for the first message on both channels of every port, and checks them.
@@ -165,9 +143,7 @@ impl Channels {
 
     /// Reads for a time, or until the connection ends.
     pub async fn read_for(&mut self, time: Duration) -> Result<(), Stop> {
-        let deadline = Instant::now() + time;
-        while self.step(deadline).await? == Filled::More {}
-        Ok(())
+        wait::read_for(self, time).await
     }
 
     /// Takes one message, waiting for it.
@@ -236,5 +212,19 @@ impl Channels {
             return "nothing".to_owned();
         }
         parts.join(", ")
+    }
+}
+
+impl Waits for Channels {
+    fn take_one(&mut self, deadline: Instant) -> impl Future<Output = Result<Filled, Stop>> + Send {
+        self.step(deadline)
+    }
+
+    fn ended_by(&self) -> Option<&End> {
+        self.end.as_ref()
+    }
+
+    fn came(&self) -> String {
+        self.summary()
     }
 }

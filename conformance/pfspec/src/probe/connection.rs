@@ -147,37 +147,12 @@ impl Connection {
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Stop> {
         self.log.chunk(self.number, Side::Judge, &self.shown(bytes));
         let deadline = Instant::now() + WRITE;
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let Some(writer) = &mut self.writer else {
-                return Ok(());
-            };
-            let reads = self.reads_while_writing && self.end.is_none();
-            let before = self.buffer.len();
-            let wrote = tokio::select! {
-                wrote = writer.write(rest) => Some(wrote),
-                read = self.reader.read_buf(&mut self.buffer), if reads => {
-                    self.note_read(read, before);
-                    None
-                }
-                () = tokio::time::sleep_until(deadline) => {
-                    let left = rest.len();
-                    return Err(Stop::departure(
-                        "that the server reads what it is sent",
-                        format!("{left} of {} bytes not taken within {WRITE:?}", bytes.len()),
-                    ));
-                }
-            };
-            match wrote {
-                None => {}
-                Some(Ok(0)) => return Ok(()),
-                Some(Ok(n)) => rest = rest.get(n..).unwrap_or_default(),
-                // What the server sent before it ended is still to be read.
-                Some(Err(_)) => {
-                    self.writer = None;
-                    return Ok(());
-                }
-            }
+        let left = bytes.len() - self.push(bytes, deadline).await;
+        if left > 0 && self.writer.is_some() {
+            return Err(Stop::departure(
+                "that the server reads what it is sent",
+                format!("{left} of {} bytes not taken within {WRITE:?}", bytes.len()),
+            ));
         }
         if let Some(writer) = &mut self.writer {
             // TLS keeps what the socket did not take.
@@ -197,7 +172,15 @@ impl Connection {
 
     /// As [`Connection::write`], but gives up after `patience`; how many bytes were taken.
     pub async fn write_some(&mut self, bytes: &[u8], patience: Duration) -> usize {
-        let deadline = Instant::now() + patience;
+        let taken = self.push(bytes, Instant::now() + patience).await;
+        let part = bytes.get(..taken).unwrap_or_default();
+        self.log.chunk(self.number, Side::Judge, part);
+        taken
+    }
+
+    /// Writes until all is taken, the server takes no more, or the time is over; how many bytes were taken. What the
+    /// server sent before it ended is still to be read.
+    async fn push(&mut self, bytes: &[u8], deadline: Instant) -> usize {
         let mut taken = 0;
         while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
             let Some(writer) = &mut self.writer else {
@@ -216,11 +199,6 @@ impl Connection {
                 () = tokio::time::sleep_until(deadline) => break,
             }
         }
-        self.log.chunk(
-            self.number,
-            Side::Judge,
-            bytes.get(..taken).unwrap_or_default(),
-        );
         taken
     }
 

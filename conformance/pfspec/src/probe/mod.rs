@@ -6,5 +6,6 @@ pub mod http;
 pub mod log;
 pub mod secrets;
 pub mod session;
+mod wait;
 pub mod websocket;
 pub mod wire;

@@ -2,6 +2,7 @@
 
 use super::connection::{Connection, End, Filled};
 use super::log::{Layer, Side};
+use super::wait::{self, Waits};
 use super::websocket::{BINARY, LAST, Message, Next, WebSocket};
 use super::wire::{self, Decoder, Encoder, FIN, Frame, Pairs};
 use crate::case::Stop;
@@ -290,40 +291,12 @@ impl Session {
         patience: Duration,
         done: impl Fn(&Self) -> bool,
     ) -> Result<(), Stop> {
-        let deadline = Instant::now() + patience;
-        loop {
-            if done(self) {
-                return Ok(());
-            }
-            match self.step(deadline).await? {
-                Filled::More => {}
-                Filled::Late => {
-                    let seen = self.summary();
-                    return Err(Stop::departure(
-                        what,
-                        format!("not within {patience:?}; what came: {seen}"),
-                    ));
-                }
-                // The end may be what is waited for.
-                Filled::Ended if done(self) => return Ok(()),
-                Filled::Ended => {
-                    let end = self
-                        .end
-                        .as_ref()
-                        .map(ToString::to_string)
-                        .unwrap_or_default();
-                    let seen = self.summary();
-                    return Err(Stop::departure(what, format!("{end}; before it: {seen}")));
-                }
-            }
-        }
+        wait::until(self, what, patience, done).await
     }
 
     /// Reads for a time, or until the session ends.
     pub async fn read_for(&mut self, time: Duration) -> Result<(), Stop> {
-        let deadline = Instant::now() + time;
-        while self.step(deadline).await? == Filled::More {}
-        Ok(())
+        wait::read_for(self, time).await
     }
 
     /// Waits for the end of the session.
@@ -469,6 +442,20 @@ impl Session {
             return "nothing".to_owned();
         }
         parts.join(", ")
+    }
+}
+
+impl Waits for Session {
+    fn take_one(&mut self, deadline: Instant) -> impl Future<Output = Result<Filled, Stop>> + Send {
+        self.step(deadline)
+    }
+
+    fn ended_by(&self) -> Option<&End> {
+        self.end.as_ref()
+    }
+
+    fn came(&self) -> String {
+        self.summary()
     }
 }
 

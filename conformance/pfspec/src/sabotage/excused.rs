@@ -1,6 +1,6 @@
 //! What the self-check leaves open, and why.
 
-use super::matrix::matches;
+use crate::select::glob;
 
 /// Faults that no case catches.
 const FAULTS: &[(&str, &str)] = &[
@@ -60,7 +60,7 @@ const CASES: &[(&str, &str)] = &[];
 fn reason(table: &[(&'static str, &'static str)], name: &str) -> Option<&'static str> {
     let mut known = table.iter();
     known
-        .find(|(pattern, _)| matches(pattern, name))
+        .find(|(pattern, _)| glob(pattern, name))
         .map(|(_, reason)| *reason)
 }
 

@@ -5,8 +5,9 @@ use crate::case::{Role, Stop, Way};
 use crate::probe::connection::Connection;
 use crate::probe::http::{Answer, Request};
 use crate::probe::log::Log;
+use crate::probe::session::PATIENCE;
 use crate::report::one_line;
-use crate::{session_patience, trial};
+use crate::trial;
 use std::fmt;
 use std::time::Duration;
 
@@ -102,11 +103,11 @@ async fn served(target: &Target, patience: Duration, log: &Log) -> Result<(), Un
 
 /// Whether the target switches to the tunnel; `false` too if it cannot be asked.
 pub(super) async fn has_tunnel(target: &Target) -> bool {
-    let request = trial::websocket_upgrade(trial::TUNNEL, "");
+    let request = trial::upgrade(Way::Tunnel, target.role, &[]);
     let Ok(place) = target.reach.place(Who::Forwarder).await else {
         return false;
     };
-    let answer = ask(place, &request, session_patience(), &Log::default()).await;
+    let answer = ask(place, &request, PATIENCE, &Log::default()).await;
     answer.is_ok_and(|answer| {
         answer.status == 101 && answer.field("sec-websocket-protocol") == Some(trial::TUNNEL)
     })
@@ -119,19 +120,10 @@ async fn upgrade(
     log: &Log,
 ) -> Result<Answer, Unusable> {
     let mut ports = Vec::new();
-    let request = match way {
-        Way::Tunnel => trial::websocket_upgrade(trial::TUNNEL, ""),
-        Way::V4 | Way::V4Base64 => {
-            ports.push(target.services.values().next().copied().unwrap_or(80));
-            let subprotocol = if way == Way::V4 {
-                "v4.channel.k8s.io"
-            } else {
-                "v4.base64.channel.k8s.io"
-            };
-            trial::websocket_upgrade(subprotocol, &trial::ports_query(target.role, &ports))
-        }
-        Way::Spdy | Way::Http => trial::spdy_upgrade(),
-    };
+    if matches!(way, Way::V4 | Way::V4Base64) {
+        ports.push(target.services.values().next().copied().unwrap_or(80));
+    }
+    let request = trial::upgrade(way, target.role, &ports);
     let place = target.reach.place_for(Who::Forwarder, &ports).await;
     let place = place.map_err(|none| no_place(target, none))?;
     ask(place, &request, patience, log)

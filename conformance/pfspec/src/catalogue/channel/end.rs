@@ -1,7 +1,7 @@
 //! `chan/end/`: how connections and the WebSocket end.
 
-use super::for_hash;
 use crate::case::{CHANNELS, Case, OK, Outcome, Seen, Stop, Way};
+use crate::catalogue::pods::{hash_answer, hash_request};
 use crate::probe::channels::Channels;
 use crate::probe::connection::End;
 use crate::probe::websocket::{CLOSE, LAST};
@@ -109,12 +109,12 @@ async fn closed(channels: &mut Channels, why: &str) -> Result<(), Stop> {
 /// An upload to the hash service on a channel, and its answer.
 async fn hashed(t: &mut Trial, channels: &mut Channels, channel: u8) -> Result<(), Stop> {
     let bytes = t.dice.bytes(200);
-    channels.send(channel, &for_hash(&bytes)).await?;
+    channels.send(channel, &hash_request(&bytes)).await?;
     let what = format!("the hash on channel {channel}");
     channels
         .until(&what, |c| c.channel(channel).data.len() >= 65)
         .await?;
-    if channels.channel(channel).data != super::hash(&bytes) {
+    if channels.channel(channel).data != hash_answer(&bytes) {
         return Err(Stop::departure(what, "other bytes"));
     }
     Ok(())

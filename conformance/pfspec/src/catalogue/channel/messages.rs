@@ -1,8 +1,9 @@
 //! `chan/data/`, `chan/messages/`, `chan/base64/`: what messages carry, and messages that carry nothing.
 
-use super::{for_hash, in_form};
+use super::in_form;
 use crate::case::{CHANNELS, Case, OK, Outcome, Seen, Stop, Way};
 use crate::catalogue::check::BULK;
+use crate::catalogue::pods::{hash_answer, hash_request};
 use crate::dice::sequence;
 use crate::probe::channels::Channels;
 use crate::probe::websocket::{BINARY, LAST, TEXT};
@@ -228,10 +229,10 @@ async fn all_values(t: &mut Trial) -> Outcome {
 async fn upload(t: &mut Trial) -> Outcome {
     let mut channels = one(t, Service::Hash).await?;
     let bytes = t.dice.bytes(1 << 20);
-    for part in for_hash(&bytes).chunks(32 << 10) {
+    for part in hash_request(&bytes).chunks(32 << 10) {
         channels.send(0, part).await?;
     }
-    back(&mut channels, &super::hash(&bytes)).await
+    back(&mut channels, &hash_answer(&bytes)).await
 }
 
 async fn download(t: &mut Trial) -> Outcome {
@@ -260,16 +261,16 @@ async fn once(t: &mut Trial) -> Outcome {
     let mut channels = t.channels(&ports).await?;
     channels.prefaced().await?;
     let bytes = t.dice.bytes(100);
-    let upload = for_hash(&bytes);
+    let upload = hash_request(&bytes);
     channels.send(0, &upload).await?;
-    back(&mut channels, &super::hash(&bytes)).await?;
+    back(&mut channels, &hash_answer(&bytes)).await?;
     // Servers give the client's direction up to a second before the connection is over.
     channels.read_for(super::OVER).await?;
     channels.send(0, &upload).await?;
     channels.echo(1, b"the other port").await?;
     channels.read_for(super::QUIET).await?;
     channels.echo(1, b"and again").await?;
-    back(&mut channels, &super::hash(&bytes)).await
+    back(&mut channels, &hash_answer(&bytes)).await
 }
 
 async fn refused_port(t: &mut Trial) -> Outcome {

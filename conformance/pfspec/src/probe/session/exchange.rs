@@ -60,9 +60,7 @@ impl Session {
 
     /// A PING that must come back, which shows that the session goes on.
     pub async fn alive(&mut self, after: &str) -> Result<(), Stop> {
-        let id = self.next_ping;
-        self.next_ping += 2;
-        self.send(&Frame::Ping(id)).await?;
+        let id = self.ping().await?;
         let what = format!("that the session goes on {after}: PING {id} echoed");
         self.until(&what, |session| session.pings.contains(&id))
             .await
@@ -184,13 +182,10 @@ impl Session {
 
     /// Ends the connection without GOAWAY: FIN, or Close with 1000 in the tunnel.
     pub async fn hang_up(&mut self) -> Result<(), Stop> {
-        match &mut self.carrier {
-            Carrier::Plain(connection) => {
-                connection.shut_down().await;
-                Ok(())
-            }
-            Carrier::Tunnel(websocket) => websocket.close(1000).await,
+        if let Carrier::Plain(connection) = &mut self.carrier {
+            connection.shut_down().await;
         }
+        self.hang_up_tunnel().await
     }
 
     /// In a tunnel, sends Close with 1000; nothing else.

@@ -6,6 +6,7 @@ use super::document::Expected;
 use super::{Act, Fault, NONE, target};
 use crate::case::{Case, Level, Tag, Way, Word};
 use crate::run::{Plan, Report, choose, name_of, reserved, run};
+use crate::select::glob;
 use crate::target::Target;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -126,29 +127,6 @@ pub struct Matrix {
     pub cut: bool,
 }
 
-/// Whether `text` is as `pattern` says, where `*` stands for anything.
-#[must_use]
-pub fn matches(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
-        return false;
-    };
-    let mut parts = parts.peekable();
-    if parts.peek().is_none() {
-        return rest.is_empty();
-    }
-    while let Some(part) = parts.next() {
-        if parts.peek().is_none() {
-            return rest.ends_with(part);
-        }
-        let Some(at) = rest.find(part) else {
-            return false;
-        };
-        rest = rest.get(at + part.len()..).unwrap_or_default();
-    }
-    true
-}
-
 /// Why a case takes no part: those that load or abuse a server, or are slow by their clause, would make a run over
 /// all faults last for hours.
 #[must_use]
@@ -247,7 +225,7 @@ pub async fn judge(
     tell: &mut (dyn FnMut(&str) + Send),
 ) -> Matrix {
     let (cases, _) = choose(catalogue, &inner, &|case, way| {
-        if !matches(&options.cases, &name_of(case, way)) {
+        if !glob(&options.cases, &name_of(case, way)) {
             return Some("not asked for");
         }
         left_out(case)
@@ -291,7 +269,7 @@ pub async fn judge(
         .map(|usual| (usual.name.clone(), usual.case.level))
         .collect();
     let faults = super::faults::all().into_iter();
-    let faults = faults.filter(|fault| matches(&options.faults, fault.id));
+    let faults = faults.filter(|fault| glob(&options.faults, fault.id));
     let work = work::Work::new(inner, options.clone(), usual);
     let rows = faults.map(|fault| Row::new(fault, &options.keep));
     let (rows, doubtful) = work.all(rows.collect(), tell).await;
@@ -306,15 +284,15 @@ pub async fn judge(
 
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::glob;
 
     #[test]
     fn patterns() {
-        assert!(matches("*", "anything"));
-        assert!(matches("spdy/*@tunnel", "spdy/frame/joined@tunnel"));
-        assert!(matches("a", "a"));
-        assert!(!matches("a", "ab"));
-        assert!(!matches("*x*y", "axb"));
-        assert!(matches("*x*y", "axby"));
+        assert!(glob("*", "anything"));
+        assert!(glob("spdy/*@tunnel", "spdy/frame/joined@tunnel"));
+        assert!(glob("a", "a"));
+        assert!(!glob("a", "ab"));
+        assert!(!glob("*x*y", "axb"));
+        assert!(glob("*x*y", "axby"));
     }
 }
