@@ -154,4 +154,12 @@ fn settings_and_updates_are_no_agreement() {
     }
     conn.agree_flow_control();
     assert!(conn.has_flow_control());
+    // Credit counts from now on: what came before is forgotten, what was sent before counts as sent.
+    let mut rest = Bytes::from(vec![1; 1 << 20]);
+    let mut sent = 0;
+    while let Ok(n @ 1..) = conn.send(stream, &mut rest, false) {
+        sent += n;
+        drop(drain(&mut conn));
+    }
+    assert_eq!(sent, 64 << 10);
 }

@@ -215,6 +215,24 @@ fn taken(theirs: &Next<'_, String>, kind: &str) -> bool {
     }
 }
 
+fn is_budget(kind: &DecodeErrorKind) -> bool {
+    use DecodeErrorKind as K;
+    matches!(
+        kind,
+        K::FrameTooLarge { .. }
+            | K::HeaderBlockTooLarge { .. }
+            | K::HeaderPairs { .. }
+            | K::HeaderField { .. }
+            | K::SettingsEntries { .. }
+    )
+}
+
+/// Whether ours ends by a rule of its own, a length or a budget: then no other reader is compared or recorded.
+#[must_use]
+pub fn is_ours_alone(ours: &Ours) -> bool {
+    matches!(&ours.end, End::Refused(kind) if is_budget(kind) || matches!(kind, DecodeErrorKind::Length { .. }))
+}
+
 fn has_headers<E>(next: &Next<'_, E>) -> bool {
     next.is_ok_and(|line| HEADER_FRAMES.iter().any(|kind| is_frame(line, kind)))
 }
@@ -246,11 +264,8 @@ fn is_even_with_host(line: &str) -> bool {
 pub static REVIEWED: [Disagreement; 13] = [
     Disagreement {
         name: "length",
-        why: "ours refuses: the length is not that of the type",
-        is_it: |ours, theirs| {
-            matches!(ours, Err(End::Refused(DecodeErrorKind::Length { frame, .. }))
-            if taken(theirs, frame))
-        },
+        why: "ours refuses: the length is not that of the type; the other is not compared",
+        is_it: |ours, _| matches!(ours, Err(End::Refused(DecodeErrorKind::Length { .. }))),
     },
     Disagreement {
         name: "flags",
@@ -283,21 +298,8 @@ pub static REVIEWED: [Disagreement; 13] = [
     },
     Disagreement {
         name: "budget",
-        why: "ours refuses: over a limit (B1 to B4, B11), which are other ones in Go",
-        is_it: |ours, theirs| {
-            use DecodeErrorKind as K;
-            let Err(End::Refused(kind)) = ours else {
-                return false;
-            };
-            match kind {
-                K::FrameTooLarge { frame, .. } => taken(theirs, frame),
-                K::HeaderBlockTooLarge { .. } | K::HeaderPairs { .. } | K::HeaderField { .. } => {
-                    has_headers(theirs)
-                }
-                K::SettingsEntries { .. } => taken(theirs, "SETTINGS"),
-                _ => false,
-            }
-        },
+        why: "ours refuses: over a limit (B1 to B4, B11); the other is not compared",
+        is_it: |ours, _| matches!(ours, Err(End::Refused(kind)) if is_budget(kind)),
     },
     Disagreement {
         name: "surplus",
@@ -360,7 +362,7 @@ pub static REVIEWED: [Disagreement; 13] = [
         why: "ours waits: a control frame is judged when all of it is there",
         is_it: |ours, theirs| {
             let early = match theirs {
-                // As many entries as it says, whatever its length.
+                // Of those that are not all there nothing is compared.
                 Ok(line) => is_frame(line, "SETTINGS"),
                 Err(end) => matches!(end, End::Refused(_)),
             };

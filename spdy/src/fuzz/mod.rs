@@ -10,7 +10,8 @@ mod sequences;
 
 pub use codec::{decode, encode_blocks, inflate, round_trip};
 pub use differential::{
-    Disagreement, End, Ours, REVIEWED, Story, Theirs, against_go, compare, ours, theirs,
+    Disagreement, End, Ours, REVIEWED, Story, Theirs, against_go, compare, is_ours_alone, ours,
+    theirs,
 };
 pub use golden::golden;
 pub use machine::pair;

@@ -4,9 +4,6 @@
 /// Instead of an answer.
 pub(crate) const LEFT_OUT: &str = "-";
 
-/// Disagreements, by their names on the reviewed list, of which the other's side is not recorded.
-pub(crate) const OURS_ALONE: [&str; 2] = ["length", "budget"];
-
 /// A line of it.
 pub(crate) struct Row {
     pub(crate) name: String,
