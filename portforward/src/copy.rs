@@ -6,7 +6,7 @@
 
 use crate::session::{CHUNK, Stream};
 use crate::socket::Socket;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
@@ -119,6 +119,7 @@ impl<S: Socket> Relay<S> {
                 Poll::Ready(Err(e)) => return Poll::Ready(UpEnd::Socket(e)),
                 Poll::Pending => {
                     self.buffer = BytesMut::new();
+                    self.full = false;
                     return Poll::Pending;
                 }
             }
@@ -126,7 +127,9 @@ impl<S: Socket> Relay<S> {
             if self.buffer.capacity() < room / 4 {
                 self.buffer.reserve(room);
             }
-            match std::task::ready!(pin!(self.socket.read_buf(&mut self.buffer)).poll(cx)) {
+            // The buffer may have more, from a longer read before.
+            let mut into = (&mut self.buffer).limit(room);
+            match std::task::ready!(pin!(self.socket.read_buf(&mut into)).poll(cx)) {
                 // A failure must never end in FIN.
                 Ok(0) if self.broken => {
                     return Poll::Ready(UpEnd::Socket(io::ErrorKind::ConnectionReset.into()));
@@ -349,14 +352,41 @@ mod tests {
         assert!(much[1..].iter().all(|room| *room >= large), "{much:?}");
         let little = rooms(4 << 20, CHUNK - 1, Config::default()).await;
         assert!(little.iter().all(|room| *room <= CHUNK), "{little:?}");
-        // Each stream may have a chunk more than there is room for: where many wait they stay small.
-        let crowded = Config {
-            stream_send: 1,
-            session_send: 1,
+    }
+
+    /// Each stream may have a chunk more than there is room for: where much waits they are small again, also in a
+    /// buffer that has room for more.
+    #[tokio::test]
+    async fn where_much_waits_reads_are_small() {
+        let config = Config {
+            stream_send: 1 << 20,
+            session_send: 1 << 20,
             ..Config::default()
         };
-        let crowded = rooms(4 << 20, usize::MAX, crowded).await;
-        assert!(crowded.iter().all(|room| *room <= CHUNK), "{crowded:?}");
+        // Nothing leaves.
+        let (client, _driver) =
+            session::client(duplex(1).0, BytesMut::new(), config.clone()).unwrap();
+        let source = Source {
+            left: usize::MAX,
+            most: 100_000,
+            rooms: Vec::new(),
+        };
+        let mut relay = Relay::new(source, client.open(spdy::HeaderBlock::new()).unwrap());
+        let first = poll_fn(|cx| Poll::Ready(relay.poll_up(cx).is_pending()));
+        assert!(first.await);
+        let rooms = std::mem::take(&mut relay.socket.rooms);
+        let mut waiting = 0;
+        let (mut large, mut small) = (0, 0);
+        for room in rooms.iter().skip(1) {
+            if waiting < config.session_send / 2 {
+                large += usize::from(*room > CHUNK);
+            } else {
+                small += 1;
+                assert!(*room <= CHUNK, "{rooms:?}");
+            }
+            waiting += (*room).min(100_000) + 256;
+        }
+        assert!(large > 2 && small > 2, "{rooms:?}");
     }
 
     #[tokio::test]

@@ -423,7 +423,9 @@ impl State {
     /// pod's connection ends with the session. Not the last one: with it all ends.
     fn close_blocked(&mut self) {
         let left = |m: &Member| m.connections == 0 && m.session().load().blocked_lanes > 0;
-        while self.members.len() > 1
+        // One that has ended leaves the list a little later.
+        let lives = |m: &&Member| m.session().reason().is_none();
+        while self.members.iter().filter(lives).count() > 1
             && let Some(at) = self.members.iter().position(left)
         {
             self.members.swap_remove(at).session().close();

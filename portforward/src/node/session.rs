@@ -275,11 +275,13 @@ pub(super) async fn forward<S: Socket>(
 }
 
 /// What the pod sent before it failed, then the text, then the reset: the data stream never ends
-/// in FIN on failure.
+/// in FIN on failure. What a client that agreed on flow control has given no credit for is not sent.
 async fn fail(mut data: Stream, mut error: Stream, text: &str) {
     // A client that does not read cannot hold the verdict back for long.
     drop(timeout(FLUSH_TIMEOUT, data.flush()).await);
     let told = tell(&mut error, text).await;
+    // A client may look no further than the reset.
+    drop(timeout(FLUSH_TIMEOUT, error.flush()).await);
     // Before waiting for anything of the client: it may keep the error stream open.
     data.reset(RstStatus::CANCEL);
     if told {

@@ -84,13 +84,15 @@ pub struct Config {
     pub stream_receive: usize,
     /// The same for all streams of the connection together (B14).
     pub session_receive: usize,
-    /// Bytes a stream may have queued for sending, plus one chunk (B15).
+    /// Bytes a stream may have queued for sending, plus one chunk (B15), which for a client is a DATA frame of
+    /// `spdy.data_payload`, but from 64 to 256 KiB, and as much again on its way to the queue.
     pub stream_send: usize,
     /// The same for the connection; each stream may still queue one chunk (B15).
     pub session_send: usize,
     /// Flow control with a peer that is ours: a client offers it on its first stream, a server that
     /// is offered it answers with SETTINGS, and from then on both count windows. Real peers take
-    /// no notice, and get neither SETTINGS nor WINDOW_UPDATE (PROTOCOL.md 1.7).
+    /// no notice, and get neither SETTINGS nor WINDOW_UPDATE (PROTOCOL.md 1.7). A client takes either from its peer for
+    /// the agreement.
     pub windows: bool,
     /// A client keeps a stream that the pod does not read from blocking the others at a peer
     /// without flow control (PROTOCOL.md 1.7): it asks by PINGs how far the peer has come and
@@ -216,7 +218,7 @@ pub struct Load {
     /// Lanes of the peer that no stream is in, of 5 (PROTOCOL.md 1.7); all where streams cannot block
     /// each other.
     pub free_lanes: usize,
-    /// Lanes that a pod blocks by reading nothing.
+    /// Lanes that a pod blocks by reading nothing, or by reading long frames at less than some 20 MB/s.
     pub blocked_lanes: usize,
     /// Bytes received that nobody has read yet.
     pub unread: usize,
@@ -284,7 +286,7 @@ fn start<T>(
     config.spdy.role = role;
     if config.windows {
         // A client that has not asked for it may send SETTINGS and WINDOW_UPDATE all the same, and they mean
-        // nothing (PROTOCOL.md 1.7). The server's SETTINGS is the answer to our asking.
+        // nothing (PROTOCOL.md 1.7). A real server sends neither, so that a client takes them for the answer.
         config.spdy.flow_control = if role == Role::Server {
             FlowControl::Agreed
         } else {
@@ -297,7 +299,7 @@ fn start<T>(
     config.check()?;
     let conn = Connection::new(config.spdy.clone(), Instant::now().into_std())?;
     let chunk = if role == Role::Client {
-        config.spdy.data_payload
+        config.spdy.data_payload.clamp(CHUNK, DATA_PAYLOAD)
     } else {
         CHUNK
     };

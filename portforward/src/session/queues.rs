@@ -34,10 +34,11 @@ impl StreamState {
         self.sending.push_back(chunk);
     }
 
-    /// The first chunk that is to be sent, or so much of it: then the rest stays as a chunk of its own.
+    /// The first chunk that is to be sent, or so much of it: then the rest stays as a chunk of its own. A little more
+    /// goes whole, for a rest of a few bytes would cost a turn, and one of a lane's frames.
     pub(super) fn next_to_send(&mut self, most: usize, shared: &Shared) -> Bytes {
         let mut chunk = self.sending.pop_front().unwrap_or_default();
-        if chunk.len() > most {
+        if chunk.len() > most.saturating_add(most / 4) {
             self.sending.push_front(chunk.split_off(most));
             self.sending_bytes = self.sending_bytes.saturating_add(CHUNK_OVERHEAD);
             shared

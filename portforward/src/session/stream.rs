@@ -322,14 +322,14 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let n = buf.len().min(self.shared.stream_send);
+        let n = buf.len().min(self.shared.stream_send).min(CHUNK);
         let mut chunk = Bytes::copy_from_slice(buf.get(..n).unwrap_or_default());
         std::task::ready!(self.poll_write_chunk(cx, &mut chunk))?;
         Poll::Ready(Ok(n))
     }
 
-    /// Ready when all that was written has been handed to the protocol, so that a reset would
-    /// not overtake it.
+    /// Ready when all that was written has been handed to the protocol. A reset does not overtake that, but with flow
+    /// control it discards what still waits for credit of the stream, `spdy.limits.stream_send` at most.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.cell.lock();
         if let Some(failure) = state.failure.as_ref().or(state.write_over.as_ref()) {

@@ -130,6 +130,9 @@ async fn nobody_is_put_beside_an_upload_while_there_is_another() {
     reads.store(true, Ordering::Relaxed);
     sleep(Duration::from_secs(1)).await;
     assert_eq!(blocked(&places[1]), 0);
+    // What it moved counts as bulk for a moment.
+    sleep(Duration::from_secs(10)).await;
+    assert!(take(&pool, 6).0.contains(&1));
 }
 
 /// With an upload that nobody reads on all of them: the stop of its lane leaves four others.

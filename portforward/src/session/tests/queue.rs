@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use std::future::poll_fn;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
-use tokio::io::{AsyncReadExt, AsyncWriteExt as _, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt as _, DuplexStream, duplex};
 
 #[tokio::test]
 async fn a_queue_that_never_empties_does_not_grow() {
@@ -60,6 +60,40 @@ async fn queue(stream: &mut Stream, len: usize) {
     queued.await.unwrap();
 }
 
+/// Two long chunks take turns in frames that all carry something: no rest of a few bytes has a turn of its own.
+#[tokio::test]
+async fn a_long_chunk_leaves_no_crumbs() {
+    let (a, mut b) = duplex(1 << 10);
+    let (session, driver) = client(a, BytesMut::new(), Config::default()).unwrap();
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let mut stream = session.open(headers()).unwrap();
+        queue(&mut stream, DATA_PAYLOAD).await;
+        streams.push(stream);
+    }
+    tokio::spawn(driver);
+    let frames = data_frames(&mut b, 2 * DATA_PAYLOAD).await;
+    assert_eq!(frames.len(), 8, "{frames:?}");
+    assert!(frames.iter().all(|(_, n)| *n >= CHUNK), "{frames:?}");
+}
+
+/// The DATA frames, by stream and length, until so many bytes have come.
+async fn data_frames(b: &mut DuplexStream, bytes: usize) -> Vec<(u8, usize)> {
+    let mut frames = Vec::new();
+    while frames.iter().map(|(_, n)| n).sum::<usize>() < bytes {
+        let mut head = [0; 8];
+        b.read_exact(&mut head).await.unwrap();
+        let len = u32::from_be_bytes([0, head[5], head[6], head[7]]);
+        let len = usize::try_from(len).unwrap();
+        let mut payload = vec![0; len];
+        b.read_exact(&mut payload).await.unwrap();
+        if head[0] & 0x80 == 0 {
+            frames.push((head[3], len));
+        }
+    }
+    frames
+}
+
 /// A frame of 256 KiB is nobody's turn: it leaves only while nobody else has something to send, and no more waits
 /// before it than before.
 #[tokio::test]
@@ -71,18 +105,7 @@ async fn long_frames_leave_while_nobody_else_is_in_line() {
     queue(&mut first, 2 * DATA_PAYLOAD).await;
     queue(&mut second, 100_000).await;
     tokio::spawn(driver);
-    let mut frames = Vec::new();
-    while frames.iter().map(|(_, n)| n).sum::<usize>() < 2 * DATA_PAYLOAD + 100_000 {
-        let mut head = [0; 8];
-        b.read_exact(&mut head).await.unwrap();
-        let len = u32::from_be_bytes([0, head[5], head[6], head[7]]);
-        let len = usize::try_from(len).unwrap();
-        let mut payload = vec![0; len];
-        b.read_exact(&mut payload).await.unwrap();
-        if head[0] & 0x80 == 0 {
-            frames.push((head[3], len));
-        }
-    }
+    let frames = data_frames(&mut b, 2 * DATA_PAYLOAD + 100_000).await;
     let rest = 100_000 - CHUNK;
     let begin = [(1, CHUNK), (3, CHUNK), (1, CHUNK), (3, rest)];
     let end = [(1, DATA_PAYLOAD), (1, DATA_PAYLOAD - 2 * CHUNK)];
