@@ -132,7 +132,7 @@ pub(super) const CASES: &[Case] = &[
     .over(HTTP)
     .against(GATEWAY)
     .tags(SECURITY)
-    .why("Roles that may get everything are given out as harmless (kubernetes issue 78741).")
+    .why("Roles that may get everything are given out as harmless (kubernetes issue 78741, of pods/exec).")
     .sends("The upgrade to SPDY with POST as somebody with get and not create.")
     .accepts("403, a Status of reason Forbidden."),
     Case::should(
@@ -168,7 +168,7 @@ pub(super) const CASES: &[Case] = &[
     .against(GATEWAY)
     .tags(SECURITY)
     .versions(35, u16::MAX)
-    .why("Without it whoever may read all may forward (kubernetes issue 78741).")
+    .why("Without it whoever may read all may forward (as kubernetes issue 78741 says of pods/exec).")
     .sends("The tunnel and channels as somebody with get and not create.")
     .accepts("403, a Status of reason Forbidden."),
     Case::should(

@@ -1,9 +1,10 @@
 //! `pf/backpressure/`: chapter 9, somebody does not read.
 
-use super::pods::{comes, comes_on, hash_answer, hash_request, http_request, offered};
+use super::pods::{comes, comes_on, http_request, offered};
 use crate::case::{CHANNELS, Case, OK, Outcome, Stop, Tag};
 use crate::dice::sequence;
-use crate::probe::session::{Pair, Session, data, headers};
+use crate::probe::session::{Carrier, Pair, Session, data, headers};
+use crate::probe::websocket::{self, BINARY, LAST};
 use crate::probe::wire::Frame;
 use crate::run;
 use crate::target::Service;
@@ -16,6 +17,9 @@ const STALLED: Duration = Duration::from_secs(3);
 
 /// How long a server may take to find out that a stream is stalled.
 const PATIENT: Duration = Duration::from_secs(25);
+
+/// How long a pod is late.
+const LATE: Duration = Duration::from_secs(1);
 
 /// Bytes that fit in no row of sockets between the judge and a pod.
 const MUCH: usize = 48 << 20;
@@ -72,9 +76,11 @@ pub(super) const CASES: &[Case] = &[
         &["9.2"],
         run!(reads_while_waiting),
     )
+    .tags(&[Tag::Load])
+    .within(120)
     .why("If neither end reads while it writes, both stand still for ever.")
-    .sends("A download of 1 GiB that is not read at all; once the server's writes wait, 4 MiB to the sink on another pair.")
-    .accepts("That the server takes them within 10 seconds."),
+    .sends("A download of 1 GiB that is not read at all; once the server's writes wait, 48 MiB, more than sockets hold, to the sink on another pair.")
+    .accepts("That the server takes them, each part within 10 seconds."),
     Case::should(
         "pf/backpressure/download-broken-off",
         "A download that is broken off does not stall the session",
@@ -140,9 +146,11 @@ pub(super) const CASES: &[Case] = &[
         &["9.8", "9.1"],
         run!(pod_reads_late),
     )
+    .tags(&[Tag::Load])
+    .within(120)
     .why("A database that is busy for a moment must not lose a transaction.")
-    .sends("A connection that the pod does not read because it sends 4 MB that the judge does not read for a second; 1 MB to it meanwhile; then all is read.")
-    .accepts("The whole download, and that the connection is open."),
+    .sends("A request that the pod answers after 2 seconds, and 1000 of 8 KiB each behind it. Where the pod cannot wait: bytes to the echo, of which none is read back, until the server takes no more for a second, since the pod waits to write; then all is read.")
+    .accepts("An answer to each, in order; all bytes back, in order, and that the connection is open."),
     Case::should(
         "pf/backpressure/close-with-unread-data",
         "A session with data that nobody takes can be closed",
@@ -280,11 +288,14 @@ async fn reads_while_waiting(t: &mut Trial) -> Outcome {
     s.connection().reads_while_writing = false;
     // The server's writes begin to wait when all sockets on the way are full.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let part = vec![b's'; 64 << 10];
-    for _ in 0..64 {
-        s.write(sink.data, &part).await?;
+    let part = data(sink.data, 0, &vec![b's'; 256 << 10]);
+    for _ in 0..MUCH / (256 << 10) {
+        s.send(&part).await?;
     }
+    // An ended connection takes everything too.
+    s.connection().reads_while_writing = true;
     s.reset(source.data, 5).await?;
+    s.alive("after both").await?;
     OK
 }
 
@@ -439,28 +450,109 @@ async fn pod_does_not_read(t: &mut Trial) -> Outcome {
 }
 
 async fn pod_reads_late(t: &mut Trial) -> Outcome {
-    const LENGTH: usize = 4_000_000;
+    if let Some(text) = asked_many(t).await? {
+        let wanted: Vec<usize> = (1..=REQUESTS).collect();
+        if lengths(&text) != wanted {
+            return Err(Stop::departure(
+                format!("answers to {REQUESTS} requests, in their order"),
+                format!("to {}", lengths(&text).len()),
+            ));
+        }
+        return OK;
+    }
+    waits_to_write(t).await
+}
+
+/// Requests in a row, of 8 KiB each.
+const REQUESTS: usize = 1000;
+
+/// Asks a port that waits before it answers and reads nothing meanwhile, and sends it 8 MB of further requests; the
+/// further answers. `None` if the pod's HTTP does not know how to wait.
+async fn asked_many(t: &Trial) -> Result<Option<String>, Stop> {
+    let asked = |path: &str, more: &str| format!("GET {path} HTTP/1.1\r\nHost: pod\r\n{more}\r\n");
     let mut s = t.session().await?;
+    let pair = s.pair(t.port(Service::Http)?).await?;
+    s.write(pair.data, asked("/slow?ms=2000", "").as_bytes())
+        .await?;
+    let pad = format!("X-Pad: {}\r\n", "p".repeat(8 << 10));
+    for length in 1..=REQUESTS {
+        let mut more = pad.clone();
+        if length == REQUESTS {
+            more.push_str("Connection: close\r\n");
+        }
+        let request = asked(&format!("/bytes/{length}"), &more);
+        s.write(pair.data, request.as_bytes()).await?;
+        if s.ended(pair.data) {
+            return Ok(None);
+        }
+    }
+    s.until_within("the pod's end behind its answers", 3 * t.patience, |s| {
+        s.ended(pair.data) && s.ended(pair.error)
+    })
+    .await?;
+    let text = s.stream(pair.data).text();
+    let Some((_, further)) = text.split_once("waited 2000 ms\n") else {
+        return Ok(None);
+    };
+    if s.received(pair.error) > 0 {
+        let text = s.stream(pair.error).text();
+        return Err(Stop::departure("no text", text));
+    }
+    Ok(Some(further.to_owned()))
+}
+
+/// The lengths that heads of answers name, in their order.
+fn lengths(answers: &str) -> Vec<usize> {
+    answers
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .filter(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        .filter_map(|(_, length)| length.trim().parse().ok())
+        .collect()
+}
+
+/// Sends to the echo until it reads no more, since it waits to write.
+async fn waits_to_write(t: &mut Trial) -> Outcome {
+    // Both directions have to be full.
+    const MOST: usize = 2 * MUCH;
+    let mut s = t.session().await?;
+    let pair = s.pair(t.port(Service::Echo)?).await?;
+    // Of no length that frames or buffers have: what is lost or moved shows.
+    let block = t.dice.bytes((256 << 10) - 1);
+    let mut sent = Vec::new();
     s.connection().reads_while_writing = false;
-    let (pair, wanted) = download(t, &mut s, LENGTH).await?;
-    // The pod takes what follows once it has sent everything.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let rest = loop {
+        if sent.len() > MOST {
+            return Err(Stop::Inconclusive(format!(
+                "all {MOST} bytes were taken: the pod may have read them at once"
+            )));
+        }
+        sent.extend(&block);
+        let bytes = carried(&mut s, &data(pair.data, 0, &block));
+        let taken = s.connection().write_some(&bytes, LATE).await;
+        if taken < bytes.len() {
+            break bytes.get(taken..).unwrap_or_default().to_vec();
+        }
+    };
     s.connection().reads_while_writing = true;
-    let more = t.dice.bytes(1_000_000);
-    s.write(pair.data, &more).await?;
-    let what = "the whole download";
-    comes(&mut s, pair.data, &wanted, 2 * t.patience, what).await?;
+    s.connection().write(&rest).await?;
+    let what = "all that was sent, back";
+    comes(&mut s, pair.data, &sent, 6 * t.patience, what).await?;
     s.alive("after both").await?;
     if s.ended(pair.data) || s.received(pair.error) > 0 {
         let text = s.summary();
         return Err(Stop::departure("an open connection", text));
     }
-    // And one with an answer that tells what the pod got.
-    let hash = s.pair(t.port(Service::Hash)?).await?;
-    s.write(hash.data, &hash_request(&more)).await?;
-    let what = "the hash of what was sent";
-    comes(&mut s, hash.data, &hash_answer(&more), t.patience, what).await?;
     OK
+}
+
+/// The bytes of a frame, as a message in the tunnel.
+fn carried(s: &mut Session, frame: &Frame) -> Vec<u8> {
+    let bytes = s.encoder.encode(frame);
+    match s.carrier {
+        Carrier::Plain(_) => bytes,
+        Carrier::Tunnel(_) => websocket::frame(LAST | BINARY, true, &bytes),
+    }
 }
 
 async fn close_unread(t: &mut Trial) -> Outcome {

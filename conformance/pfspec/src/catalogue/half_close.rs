@@ -118,10 +118,10 @@ pub(super) const CASES: &[Case] = &[
     .why("Connections come and go all the time beside others.")
     .sends("Ten pairs to the echo; FIN on every second one; bytes on the others before, between and after.")
     .accepts("A clean end on five, all bytes back on the others, which stay open."),
-    Case::should(
+    Case::quality(
         "pf/half-close/upload-behind-pods-end",
         "What the client sends after the pod's end stalls nobody",
-        &["9.11", "8.19"],
+        &["9.14", "8.19"],
         run!(upload_behind_end),
     )
     .why("A client whose request is longer than the pod cared to read must not stall the session.")

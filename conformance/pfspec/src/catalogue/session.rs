@@ -96,7 +96,7 @@ pub(super) const CASES: &[Case] = &[
     Case::must(
         "spdy/session/settings",
         "SETTINGS of every kind have no effect",
-        &["5.7", "2.13"],
+        &["5.7"],
         run!(settings, Settings::Usual),
     )
     .why("Libraries made for the web send it at the start of each session.")
@@ -105,7 +105,7 @@ pub(super) const CASES: &[Case] = &[
     Case::must(
         "spdy/session/settings-without-entries",
         "SETTINGS without entries have no effect",
-        &["5.7", "2.13"],
+        &["5.7"],
         run!(settings, Settings::Empty),
     )
     .why("A legal frame.")
@@ -114,7 +114,7 @@ pub(super) const CASES: &[Case] = &[
     Case::must(
         "spdy/session/settings-unknown-ids",
         "SETTINGS with unknown ids have no effect",
-        &["5.7", "2.13"],
+        &["5.7"],
         run!(settings, Settings::Unknown),
     )
     .why("Later versions may define more.")
@@ -123,7 +123,7 @@ pub(super) const CASES: &[Case] = &[
     Case::must(
         "spdy/session/settings-no-streams",
         "SETTINGS that allow no streams change nothing",
-        &["5.7", "2.13"],
+        &["5.7"],
         run!(settings, Settings::NoStreams),
     )
     .why("The limit is about streams of the server, and there are none.")

@@ -15,7 +15,7 @@ pub(super) const CASES: &[Case] = &[
     Case::must(
         "spdy/stream/even-id",
         "A stream with an even id opens, or is refused, or ends the session",
-        &["4.1"],
+        &["2.16", "4.1"],
         run!(even_id),
     )
     .why("Real servers do not look at parity; a server that keeps silent leaves the client waiting.")

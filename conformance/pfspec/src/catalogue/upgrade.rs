@@ -136,7 +136,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .over(HTTP)
     .against(PROXIES)
-    .why("A client that does not wait for the 101 gets a session that misses its first frames (k3s issue 6216).")
+    .why("A client that does not wait for the 101 gets a session that misses its first frames. k3s lost the first bytes of CONNECT tunnels so (k3s PR 6216).")
     .sends("The head and PING 1 in one write; PING 3 behind the 101.")
     .accepts("Both echoed, or a refusal."),
     Case::should(

@@ -21,7 +21,7 @@ pub(in crate::catalogue) const CASES: &[Case] = &[
     Case::must(
         "spdy/frame/data-on-stream-0",
         "DATA on stream 0 is ignored or ends the session",
-        &["2.8"],
+        &["2.16", "2.8"],
         run!(data_on_stream_0),
     )
     .why("A server that does neither has lost its place in the stream of bytes.")
@@ -57,7 +57,7 @@ pub(in crate::catalogue) const CASES: &[Case] = &[
     Case::must(
         "spdy/frame/flags-on-ping",
         "PING with a flag is answered, ignored, or ends the session",
-        &["2.10"],
+        &["2.16", "2.10"],
         run!(flagged, wire::PING, [0, 0, 0x10, 1], "PING"),
     )
     .why("Nobody sends it; the server may do anything but stand still.")
@@ -66,7 +66,7 @@ pub(in crate::catalogue) const CASES: &[Case] = &[
     Case::must(
         "spdy/frame/flags-on-window-update",
         "WINDOW_UPDATE with a flag is ignored, or ends the session",
-        &["2.10"],
+        &["2.16", "2.10"],
         run!(flagged, wire::WINDOW_UPDATE, [0, 0, 0, 0, 0, 1, 0, 0], "WINDOW_UPDATE"),
     )
     .why("Nobody sends it; the server may do anything but stand still.")
@@ -192,7 +192,7 @@ pub(in crate::catalogue) const CASES: &[Case] = &[
     Case::must(
         "spdy/frame/undefined-type-is-no-stall",
         "An undefined type is skipped or ends the session",
-        &["2.13"],
+        &["2.16", "2.13"],
         run!(undefined_fate),
     )
     .why("A server that does neither has lost its place in the stream of bytes.")
@@ -210,7 +210,7 @@ pub(in crate::catalogue) const CASES: &[Case] = &[
     Case::must(
         "spdy/frame/unused-bit-of-syn-stream",
         "SYN_STREAM with the bit before its id set gets one answer",
-        &["2.15"],
+        &["2.16", "2.15"],
         run!(unused_bit),
     )
     .why("Real servers answer with RST_STREAM; a stream without any answer hangs its connection.")

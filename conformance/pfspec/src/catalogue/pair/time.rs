@@ -77,8 +77,8 @@ pub(crate) const CASES: &[Case] = &[
     .tags(&[Tag::Slow])
     .within(90)
     .why("What is left of the old stream must not be joined with a new connection.")
-    .sends("An error stream; 40 seconds later a data stream with its request id, and then another error stream with that id.")
-    .accepts("The two that came late are a pair: bytes back."),
+    .sends("An error stream; 40 seconds later a data stream with its request id, and then another error stream with that id; bytes and FIN.")
+    .accepts("The two that came late are a pair: bytes back, FIN on both, and nothing more on the first."),
 ];
 
 /// Waits while PING keeps the session alive, until `done` or the time is over; whether it was done.
@@ -190,10 +190,19 @@ async fn begins_anew(t: &mut Trial) -> Outcome {
     let mut s = t.session().await?;
     let old = lone(&mut s, "error", port, "late").await?;
     wait(&mut s, Duration::from_secs(40), |_| false).await?;
+    let seen_of_old = |s: &Session| (s.received(old), s.ended(old));
+    let before = seen_of_old(&s);
     let data = lone(&mut s, "data", port, "late").await?;
-    lone(&mut s, "error", port, "late").await?;
+    let error = lone(&mut s, "error", port, "late").await?;
     s.write(data, b"the new ones").await?;
     let what = format!("bytes back on stream {data}, whose partner is not stream {old}");
     comes(&mut s, data, b"the new ones", t.patience, &what).await?;
+    s.finish(data).await?;
+    s.clean_end(Pair { error, data }).await?;
+    s.alive("after the end of the new pair").await?;
+    if seen_of_old(&s) != before {
+        let what = format!("nothing more on stream {old}, which was given up");
+        return Err(Stop::departure(what, s.summary()));
+    }
     OK
 }

@@ -18,8 +18,8 @@ pub(in crate::catalogue) const CASES: &[Case] = &[
         run!(goaway_of_the_server),
     )
     .why("A client can tell from it which connections never began.")
-    .sends("Connections to the echo and a refused stream; then what ends the session: SYN_STREAM with id 0.")
-    .accepts("If GOAWAY comes: the id of the last accepted stream, and status 0, 1 or 2."),
+    .sends("One to four connections to the echo; then what ends the session: SYN_STREAM with id 0.")
+    .accepts("`named`: GOAWAY with the id of the last accepted stream, and status 0, 1 or 2; or `none`."),
     Case::should(
         "spdy/session/goaway-of-the-server-without-streams",
         "GOAWAY of the server names 0 if there was no stream",
@@ -28,7 +28,7 @@ pub(in crate::catalogue) const CASES: &[Case] = &[
     )
     .why("A client can tell from it which connections never began.")
     .sends("What ends the session as its first frame: SYN_STREAM with id 0.")
-    .accepts("If GOAWAY comes: 0, and status 0, 1 or 2."),
+    .accepts("`named`: GOAWAY with 0, and status 0, 1 or 2; or `none`."),
     Case::must(
         "spdy/session/goaway-without-streams",
         "GOAWAY of the client on a session without streams",
@@ -136,7 +136,8 @@ async fn names(s: &mut crate::probe::session::Session, last: u32) -> Outcome {
             format!("GOAWAY of last stream {last} and status 0, 1 or 2"),
             s.summary(),
         )),
-        _ => OK,
+        Some(_) => Ok(Seen::as_slug("named")),
+        None => Ok(Seen::as_slug("none")),
     }
 }
 

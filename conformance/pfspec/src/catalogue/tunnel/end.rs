@@ -48,7 +48,7 @@ pub(in crate::catalogue) const CASES: &[Case] = &[
     Case::must(
         "tunnel/end/session-ends",
         "The end of the SPDY session ends the tunnel",
-        &["13.17"],
+        &["13.27"],
         run!(session_ends),
     )
     .over(WAY)
