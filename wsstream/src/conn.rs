@@ -386,8 +386,8 @@ impl Connection {
             self.sending = Some((kind, utf8));
         }
         if payload.len() < COPY_BELOW || (key.is_some() && !payload.is_unique()) {
-            let head = Self::head(key, opcode, ends, payload.len());
-            let place = self.outgoing.copy(&head, payload.len());
+            let bits = key.map(u32::from_be_bytes);
+            let place = self.outgoing.copy(opcode, ends, bits, payload.len());
             fill(place, key, &mut &payload[..]);
             *payload = Bytes::new();
         } else if key.is_none() {
