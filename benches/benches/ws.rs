@@ -1,8 +1,8 @@
 //! Masking beside memcpy; messages beside fastwebsockets and tungstenite. All of them read from and
 //! write to memory, through the same two types, and keep their connection from one round to the next.
 //!
-//! The peers' interfaces differ, so ours is there twice. Read: in parts, as they come, and as whole
-//! messages, which is what the peers return. Written: from a `Bytes` that the application keeps a
+//! The peers' interfaces differ, so ours is there more than once. Read: in parts, as they come, owned or borrowed from
+//! the input, and as whole messages, which is what the peers return. Written: from a `Bytes` that the application keeps a
 //! handle of, as tungstenite takes it, and from a borrowed slice, as fastwebsockets does.
 //!
 //! `PF_TURNS=N` takes all cases in turn instead, N times, and prints a table of ratios: on a shared machine
@@ -212,6 +212,31 @@ fn reader(bytes: &'static [u8], mut conn: Connection, join: bool) -> impl FnMut(
     }
 }
 
+/// The same for a consumer that only looks at payload.
+fn borrowing_reader(bytes: &'static [u8], mut conn: Connection) -> impl FnMut() {
+    let mut memory = Memory::new(bytes);
+    let mut input = BytesMut::new();
+    let at = Instant::now();
+    move || {
+        let mut got = 0;
+        while got < TOTAL {
+            let (taken, event) = conn.poll_borrowed(at, &mut input).unwrap();
+            if let Some(Event::Message { payload, .. }) = &event {
+                got += black_box(&payload[..]).len();
+            }
+            let waits = event.is_none();
+            drop(event);
+            input.advance(taken);
+            if waits {
+                let room = conn.reserve(&mut input);
+                let mut place = (&mut input).limit(room);
+                let read = now(AsyncReadExt::read_buf(&mut memory, &mut place));
+                assert!(read.is_some());
+            }
+        }
+    }
+}
+
 /// `TOTAL` bytes in messages of `size`, as `role` writes them.
 fn wire(role: Role, size: usize) -> Vec<u8> {
     let mut conn = Connection::new(config(role)).unwrap();
@@ -300,6 +325,7 @@ fn decoding(size: usize) -> Vec<Case> {
     };
     vec![
         Case::new("wsstream", reader(bytes, parts(), false)),
+        Case::new("wsstream, borrowed", borrowing_reader(bytes, parts())),
         Case::new("wsstream, joined", reader(bytes, parts(), true)),
         Case::new("wsstream, whole", reader(bytes, whole(), false)),
         Case::new(FAST, fast),

@@ -31,8 +31,8 @@ pub struct WsByteStream<T> {
     tunnel: Tunnel,
     input: BytesMut,
     read_size: ReadSize,
-    /// Taken out of the tunnel, not read yet.
-    ready: bytes::Bytes,
+    /// Bytes at the front of `input` that have come out of the tunnel and are not read yet.
+    ready: usize,
     ended: End,
     failed: Option<ConnectionError>,
     /// We have said Close: real peers then close the transport and say nothing.
@@ -90,7 +90,7 @@ impl<T> WsByteStream<T> {
             tunnel: Tunnel::new(config)?,
             input: early,
             read_size: ReadSize::new(),
-            ready: bytes::Bytes::new(),
+            ready: 0,
             ended: End::No,
             failed: None,
             finished: false,
@@ -110,16 +110,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WsByteStream<T> {
     /// Until there is something to read, or the end. Nothing is lost by asking again.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            if !self.ready.is_empty() || self.ended != End::No {
+            if self.ready > 0 || self.ended != End::No {
                 return Poll::Ready(Ok(()));
             }
             if let Some(error) = &self.failed {
                 return Poll::Ready(Err(io_error(error.clone())));
             }
             let waited = !self.tunnel.outgoing().is_empty() || self.unflushed;
-            let event = self
-                .tunnel
-                .poll_read(Instant::now().into_std(), &mut self.input);
+            let event = self.poll_tunnel();
             // A pong or the answer to Close; a socket that is full takes it later, and a failure is for who
             // writes to learn.
             if self.unflushed || !self.tunnel.outgoing().is_empty() {
@@ -135,8 +133,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WsByteStream<T> {
                 }
             }
             match event {
-                Ok(Some(Read::Bytes(bytes))) => {
-                    self.ready = bytes;
+                Ok(Some(Read::Bytes(n))) => {
+                    self.ready = n;
                     continue;
                 }
                 Ok(Some(Read::End)) => {
@@ -168,6 +166,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WsByteStream<T> {
                 self.failed = ended.err();
             }
         }
+    }
+
+    /// What the tunnel has next; bytes stay at the front of the input, so many.
+    fn poll_tunnel(&mut self) -> Result<Option<Read<usize>>, ConnectionError> {
+        let now = Instant::now().into_std();
+        let (taken, read) = self.tunnel.poll_read_borrowed(now, &mut self.input)?;
+        let read = read.map(|read| read.map(<[u8]>::len));
+        let stays = match read {
+            Some(Read::Bytes(n)) => n,
+            _ => 0,
+        };
+        self.input.advance(taken.saturating_sub(stays));
+        Ok(read)
     }
 
     /// Sends a message: straight to the socket if nothing waits, else behind what does. Pending: it is
@@ -269,9 +280,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for WsByteStream<T> {
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        ready!(self.poll_ready(cx))?;
-        let n = self.ready.len().min(buf.remaining());
-        buf.put_slice(&self.ready.split_to(n));
+        let this = &mut *self;
+        ready!(this.poll_ready(cx))?;
+        let n = this.ready.min(buf.remaining()).min(this.input.len());
+        buf.put_slice(this.input.get(..n).unwrap_or_default());
+        this.input.advance(n);
+        this.ready = this.ready.saturating_sub(n);
         Poll::Ready(Ok(()))
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::close::{CloseCode, CloseFrame};
 use crate::config::{Config, Limits};
-use crate::decode::{Data, Decoder, Frame};
+use crate::decode::{Decoder, Whole};
 use crate::error::{ConfigError, ConnectionError, DecodeErrorKind, SendError};
 use crate::event::{Event, Kind};
 use crate::frame::{Head, MAX_CONTROL, Opcode, Role};
@@ -10,22 +10,17 @@ use crate::mask::{self, MaskKeys, NoEntropy};
 use crate::outgoing::Outgoing;
 use crate::utf8::Utf8;
 use bytes::{Buf, Bytes, BytesMut};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+mod borrowed;
+mod receive;
 mod through;
 mod whole;
 
+use receive::Incoming;
+pub(crate) use receive::Seen;
 use through::fill;
-use whole::Joined;
-
-/// The message being received.
-#[derive(Debug)]
-struct Incoming {
-    kind: Kind,
-    length: u64,
-    frames: u32,
-    utf8: Utf8,
-}
+use whole::{Join, Joined};
 
 /// One end of a WebSocket connection behind its opening handshake.
 ///
@@ -72,9 +67,6 @@ pub struct Connection {
 /// Payloads below this are copied also where they need not be: a piece more costs more.
 const COPY_BELOW: usize = 2 << 10;
 
-/// As many control frames as [`Limits::control`] says have this time together (B19).
-const CONTROL_TIME: Duration = Duration::from_secs(10);
-
 impl Connection {
     /// A connection whose opening handshake is done.
     ///
@@ -115,18 +107,19 @@ impl Connection {
         now: Instant,
         input: &mut BytesMut,
     ) -> Result<Option<Event>, ConnectionError> {
-        // What most of a stream is.
-        if self.message.is_none() && self.failed.is_none() && !self.close_received {
-            let begin = self.decoder.offset();
-            if let Some(payload) = self.decoder.whole(input, self.limits.message) {
-                self.last = begin;
-                return Ok(Some(Event::Message {
-                    kind: Kind::Binary,
-                    begins: true,
-                    payload,
-                    ends: true,
-                }));
+        if let Some(whole) = self.whole(input) {
+            // Not `split_to`: that would count a handle up and down.
+            input.advance(whole.head);
+            let mut payload = input.split_to(whole.payload);
+            if let Some(key) = whole.mask {
+                mask::apply(key, 0, &mut payload);
             }
+            return Ok(Some(Event::Message {
+                kind: Kind::Binary,
+                begins: true,
+                payload: payload.freeze(),
+                ends: true,
+            }));
         }
         self.poll_any(now, input)
     }
@@ -136,148 +129,64 @@ impl Connection {
         now: Instant,
         input: &mut BytesMut,
     ) -> Result<Option<Event>, ConnectionError> {
-        if let Some(error) = &self.failed {
-            return Err(error.clone());
-        }
-        if self.close_received {
+        if self.is_deaf()? {
             input.clear();
             return Ok(None);
         }
         loop {
-            self.last = self.decoder.offset();
-            let frame = match self.decoder.decode(input) {
-                Ok(Some(frame)) => frame,
-                Ok(None) => return Ok(None),
-                Err(error) => return Err(self.fail(error.into())),
+            let Some((step, seen)) = self.step(now, input)? else {
+                return Ok(None);
             };
-            let event = match frame {
-                Frame::Data(data) => self.on_data(data).map(|e| self.join(e?).map(Ok)),
-                Frame::Control { opcode, payload } => {
-                    self.on_control(now, opcode, payload).map(Some)
-                }
+            // Not `split_to`: that would count a handle up and down.
+            input.advance(step.taken.saturating_sub(step.payload));
+            let payload = input.split_to(step.payload);
+            let Some(seen) = seen else {
+                continue;
             };
-            match event {
-                Ok(None) => {}
-                Ok(Some(Ok(event))) => return Ok(Some(event)),
-                Ok(Some(Err(error))) => return Err(self.fail(error)),
-                Err(kind) => {
-                    let error = self.decoder.fail_at(self.last, kind);
-                    return Err(self.fail(error.into()));
-                }
-            }
-        }
-    }
-
-    fn on_data(&mut self, data: Data) -> Result<Option<Event>, DecodeErrorKind> {
-        let begins_message = data.begins && data.opcode != Opcode::Continuation;
-        if data.begins {
-            self.begin_frame(&data)?;
-        }
-        let Some(message) = &mut self.message else {
-            return Err(DecodeErrorKind::LoneContinuation);
-        };
-        if message.kind == Kind::Text && !message.utf8.push(&data.payload) {
-            return Err(DecodeErrorKind::Utf8);
-        }
-        let kind = message.kind;
-        let ends = data.ends_message();
-        if ends {
-            let complete = message.utf8.is_complete();
-            self.message = None;
-            if !complete {
-                return Err(DecodeErrorKind::Utf8);
-            }
-        }
-        if data.payload.is_empty() && !begins_message && !ends {
-            return Ok(None);
-        }
-        Ok(Some(Event::Message {
-            kind,
-            begins: begins_message,
-            payload: data.payload,
-            ends,
-        }))
-    }
-
-    /// A frame of a message has begun: does it belong here, and is there room for all of it?
-    fn begin_frame(&mut self, data: &Data) -> Result<(), DecodeErrorKind> {
-        match (data.opcode, &self.message) {
-            (Opcode::Continuation, None) => return Err(DecodeErrorKind::LoneContinuation),
-            (Opcode::Continuation, Some(_)) => {}
-            (_, Some(_)) => return Err(DecodeErrorKind::Interleaved),
-            (opcode, None) => {
-                self.message = Some(Incoming {
-                    kind: if opcode == Opcode::Text {
-                        Kind::Text
-                    } else {
-                        Kind::Binary
+            // A copy, so that who keeps it does not keep a whole read buffer.
+            let copy = |payload: BytesMut| Bytes::copy_from_slice(&payload);
+            return Ok(Some(match seen {
+                Seen::Message { kind, begins, ends } => match self.join(&payload, ends) {
+                    Join::Waits => continue,
+                    Join::Part => Event::Message {
+                        kind,
+                        begins,
+                        payload: payload.freeze(),
+                        ends,
                     },
-                    length: 0,
-                    frames: 0,
-                    utf8: Utf8::default(),
-                });
-            }
+                    Join::Whole(joined) => Event::Message {
+                        kind,
+                        begins: true,
+                        payload: joined.map_or_else(|| payload.freeze(), BytesMut::freeze),
+                        ends: true,
+                    },
+                },
+                Seen::Ping => Event::Ping(copy(payload)),
+                Seen::Pong => Event::Pong(copy(payload)),
+                Seen::Closed(frame) => Event::Closed(frame),
+            }));
         }
-        if let Some(message) = &mut self.message {
-            let came = u64::try_from(data.payload.len()).unwrap_or(u64::MAX);
-            let declared = came.saturating_add(data.remaining);
-            message.length = message.length.saturating_add(declared);
-            message.frames = message.frames.saturating_add(1);
-            if let Some(limit) = self.limits.message.filter(|n| message.length > *n) {
-                return Err(DecodeErrorKind::MessageTooBig(limit));
-            }
-            if let Some(limit) = self.limits.fragments.filter(|n| message.frames > *n) {
-                return Err(DecodeErrorKind::TooManyFragments(limit));
-            }
-        }
-        Ok(())
     }
 
-    fn on_control(
-        &mut self,
-        now: Instant,
-        opcode: Opcode,
-        payload: Bytes,
-    ) -> Result<Result<Event, ConnectionError>, DecodeErrorKind> {
-        if opcode == Opcode::Close {
-            let frame = CloseFrame::parse(&payload)?;
-            self.close_received = true;
-            if let Err(error) = self.answer_close(&frame) {
-                self.failed = Some(ConnectionError::Entropy(error));
-            }
-            if self.message.is_some() {
-                self.failed = Some(ConnectionError::Cut);
-            }
-            return Ok(Ok(Event::Closed(frame)));
+    /// A whole binary message in one frame, if it is in front of `input`: what most of a stream is, by a
+    /// short way. Its mask is still on.
+    #[inline]
+    fn whole(&mut self, input: &[u8]) -> Option<Whole> {
+        if self.message.is_some() || self.failed.is_some() || self.close_received {
+            return None;
         }
-        self.count_control(now)?;
-        if opcode == Opcode::Pong {
-            return Ok(Ok(Event::Pong(payload)));
-        }
-        if !self.close_sent {
-            let limit = usize::try_from(self.limits.pongs).unwrap_or(usize::MAX);
-            if self.outgoing.pongs() >= limit {
-                self.outgoing.drop_last_pong();
-            }
-            if let Err(error) = self.push(Opcode::Pong, payload.clone()) {
-                return Ok(Err(ConnectionError::Entropy(error)));
-            }
-        }
-        Ok(Ok(Event::Ping(payload)))
+        let begin = self.decoder.offset();
+        let whole = self.decoder.whole(input, self.limits.message)?;
+        self.last = begin;
+        Some(whole)
     }
 
-    fn count_control(&mut self, now: Instant) -> Result<(), DecodeErrorKind> {
-        // Each takes its share of the time, one behind the other; as far ahead as all of it they may be.
-        let share = CONTROL_TIME
-            .checked_div(self.limits.control)
-            .unwrap_or(CONTROL_TIME);
-        let begins = self.control.map_or(now, |at| at.max(now));
-        let ends = begins.checked_add(share).unwrap_or(begins);
-        if ends.saturating_duration_since(now) > CONTROL_TIME {
-            return Err(DecodeErrorKind::ControlFlood(self.limits.control));
+    /// Whether what comes is not looked at any more.
+    fn is_deaf(&self) -> Result<bool, ConnectionError> {
+        match &self.failed {
+            Some(error) => Err(error.clone()),
+            None => Ok(self.close_received),
         }
-        self.control = Some(ends);
-        Ok(())
     }
 
     fn answer_close(&mut self, frame: &CloseFrame) -> Result<(), NoEntropy> {
@@ -386,8 +295,8 @@ impl Connection {
             self.sending = Some((kind, utf8));
         }
         if payload.len() < COPY_BELOW || (key.is_some() && !payload.is_unique()) {
-            let head = Self::head(key, opcode, ends, payload.len());
-            let place = self.outgoing.copy(&head, payload.len());
+            let bits = key.map(u32::from_be_bytes);
+            let place = self.outgoing.copy(opcode, ends, bits, payload.len());
             fill(place, key, &mut &payload[..]);
             *payload = Bytes::new();
         } else if key.is_none() {

@@ -71,6 +71,38 @@ impl Data {
     }
 }
 
+/// What is in front of an input: `taken` bytes, of which the last `payload` are that.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) taken: usize,
+    pub(crate) payload: usize,
+    pub(crate) part: Part,
+}
+
+/// What a [`Step`] is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part {
+    Data(Piece),
+    Control(Opcode),
+}
+
+/// Part of a data frame but for its payload; see [`Data`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Piece {
+    pub(crate) opcode: Opcode,
+    pub(crate) begins: bool,
+    pub(crate) remaining: u64,
+    pub(crate) fin: bool,
+}
+
+/// A whole message in front of an input: so many bytes of head, and of payload, which is still masked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Whole {
+    pub(crate) head: usize,
+    pub(crate) payload: usize,
+    pub(crate) mask: Option<[u8; 4]>,
+}
+
 /// Reads the frames of one direction. It knows frames only; whether they make messages is
 /// [`crate::Connection`]'s to say.
 ///
@@ -131,6 +163,31 @@ impl Decoder {
     /// The bytes are no frame; the same error ever after.
     #[inline]
     pub fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Frame>, DecodeError> {
+        let Some(step) = self.step(input)? else {
+            return Ok(None);
+        };
+        // Not `split_to`: that would count a handle up and down.
+        input.advance(step.taken.saturating_sub(step.payload));
+        let payload = input.split_to(step.payload);
+        Ok(Some(match step.part {
+            Part::Data(piece) => Frame::Data(Data {
+                opcode: piece.opcode,
+                begins: piece.begins,
+                payload: payload.freeze(),
+                remaining: piece.remaining,
+                fin: piece.fin,
+            }),
+            Part::Control(opcode) => Frame::Control {
+                opcode,
+                // A copy, so that who keeps it does not keep a whole read buffer.
+                payload: Bytes::copy_from_slice(&payload),
+            },
+        }))
+    }
+
+    /// The same, in place: the payload is unmasked where it lies, and nothing is moved.
+    #[inline]
+    pub(crate) fn step(&mut self, input: &mut [u8]) -> Result<Option<Step>, DecodeError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
@@ -142,37 +199,35 @@ impl Decoder {
                 Err(kind) => return Err(self.fail(kind)),
             },
         };
+        let body = input.get_mut(n..).unwrap_or_default();
         if !head.opcode.is_control() {
-            let begins = n > 0;
-            if begins {
-                // Not `split_to`: that would count a handle up and down.
-                input.advance(n);
+            if n > 0 {
                 let whole = head.length.saturating_add(wide(n));
                 self.next = self.offset.saturating_add(whole);
             }
-            return Ok(self.payload(head, done, begins, input));
+            return Ok(self.payload(head, done, n, body));
         }
         let length = usize::try_from(head.length).unwrap_or(usize::MAX);
-        let whole = n.saturating_add(length);
-        if input.len() < whole {
+        let Some(payload) = body.get_mut(..length) else {
             return Ok(None);
-        }
-        let mut payload = input.split_to(whole).split_off(n);
+        };
         if let Some(key) = head.mask {
-            mask::apply(key, 0, &mut payload);
+            mask::apply(key, 0, payload);
         }
-        self.offset = self.offset.saturating_add(wide(whole));
-        Ok(Some(Frame::Control {
-            opcode: head.opcode,
-            // A copy, so that a queued answer does not keep a whole read buffer.
-            payload: Bytes::copy_from_slice(&payload),
+        let taken = n.saturating_add(length);
+        self.offset = self.offset.saturating_add(wide(taken));
+        Ok(Some(Step {
+            taken,
+            payload: length,
+            part: Part::Control(head.opcode),
         }))
     }
 
-    /// The payload of a whole binary message of at most `limit` bytes in one frame, if that is in front of
-    /// `input`: what [`Decoder::decode`] makes of it, by a shorter way. Nothing is taken otherwise.
+    /// Head and payload of a whole binary message of at most `limit` bytes in one frame, if that is in front of
+    /// `input`: what [`Decoder::step`] makes of it, by a shorter way, but for the mask, which is the caller's to
+    /// remove. Nothing is taken otherwise.
     #[inline]
-    pub(crate) fn whole(&mut self, input: &mut BytesMut, limit: Option<u64>) -> Option<Bytes> {
+    pub(crate) fn whole(&mut self, input: &[u8], limit: Option<u64>) -> Option<Whole> {
         if self.current.is_some() || input.first() != Some(&WHOLE_BINARY) {
             return None;
         }
@@ -182,54 +237,50 @@ impl Decoder {
         if input.len() < whole || limit.is_some_and(|limit| head.length > limit) {
             return None;
         }
-        // Not `split_to`: that would count a handle up and down.
-        input.advance(n);
-        let mut payload = input.split_to(length);
-        if let Some(key) = head.mask {
-            mask::apply(key, 0, &mut payload);
-        }
         self.offset = self.offset.saturating_add(wide(whole));
         self.next = self.offset;
-        Some(payload.freeze())
+        Some(Whole {
+            head: n,
+            payload: length,
+            mask: head.mask,
+        })
     }
 
+    /// `n` bytes of head, if it begins, and then `body`.
     #[inline]
-    fn payload(
-        &mut self,
-        head: Head,
-        done: u64,
-        begins: bool,
-        input: &mut BytesMut,
-    ) -> Option<Frame> {
+    fn payload(&mut self, head: Head, done: u64, n: usize, body: &mut [u8]) -> Option<Step> {
         let left = head.length.saturating_sub(done);
-        let mut n = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
+        let mut length = usize::try_from(left).unwrap_or(usize::MAX).min(body.len());
         // While it is in the cache, also if it is not handed out yet.
-        if let (Some(key), Some(new)) = (head.mask, input.get_mut(self.held..n)) {
+        if let (Some(key), Some(new)) = (head.mask, body.get_mut(self.held..length)) {
             mask::apply(key, done.saturating_add(wide(self.held)), new);
         }
         self.held = 0;
-        if self.whole && wide(n) < left {
-            self.held = n;
-            n = 0;
+        if self.whole && wide(length) < left {
+            self.held = length;
+            length = 0;
         }
-        if n == 0 && !begins {
+        let begins = n > 0;
+        if length == 0 && !begins {
             return None;
         }
-        let payload = input.split_to(n);
-        let remaining = left.saturating_sub(wide(n));
+        let remaining = left.saturating_sub(wide(length));
         if remaining == 0 {
             self.offset = self.next;
             self.current = None;
         } else {
-            self.current = Some((head, done.saturating_add(wide(n))));
+            self.current = Some((head, done.saturating_add(wide(length))));
         }
-        Some(Frame::Data(Data {
-            opcode: head.opcode,
-            begins,
-            payload: payload.freeze(),
-            remaining,
-            fin: head.fin,
-        }))
+        Some(Step {
+            taken: n.saturating_add(length),
+            payload: length,
+            part: Part::Data(Piece {
+                opcode: head.opcode,
+                begins,
+                remaining,
+                fin: head.fin,
+            }),
+        })
     }
 
     /// Whether no data frame has been begun that is not complete. Bytes of a head may still wait

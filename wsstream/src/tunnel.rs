@@ -4,7 +4,7 @@
 use crate::Hidden;
 use crate::close::{CloseCode, CloseFrame};
 use crate::config::Config;
-use crate::conn::Connection;
+use crate::conn::{Connection, Seen};
 use crate::error::{ConfigError, ConnectionError, DecodeErrorKind, SendError};
 use crate::event::{Event, Kind};
 use crate::outgoing::Outgoing;
@@ -13,23 +13,40 @@ use std::fmt;
 use std::io::IoSlice;
 use std::time::Instant;
 
-/// What came through. `Debug` tells lengths, never bytes.
+/// What came through. `Debug` tells lengths, never bytes. `P` is payload: [`Bytes`], or a slice that is borrowed from the
+/// input ([`Tunnel::poll_read_borrowed`]).
 #[derive(Clone, PartialEq, Eq)]
 #[allow(
     clippy::exhaustive_enums,
     reason = "a byte stream has bytes and an end"
 )]
-pub enum Read {
+pub enum Read<P = Bytes> {
     /// Bytes, never none.
-    Bytes(Bytes),
+    Bytes(P),
     /// Close 1000: the stream's orderly end. Behind it [`Tunnel::write`] is [`SendError::Closed`].
     End,
 }
 
-impl fmt::Debug for Read {
+/// A [`Read`] whose bytes are a slice of the input.
+pub type BorrowedRead<'a> = Read<&'a [u8]>;
+
+impl<P> Read<P> {
+    /// The same with `with` of the payload.
+    pub fn map<Q>(self, with: impl FnOnce(P) -> Q) -> Read<Q> {
+        match self {
+            Self::Bytes(bytes) => Read::Bytes(with(bytes)),
+            Self::End => Read::End,
+        }
+    }
+}
+
+impl<P: AsRef<[u8]>> fmt::Debug for Read<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bytes(bytes) => f.debug_tuple("Bytes").field(&Hidden(bytes.len())).finish(),
+            Self::Bytes(bytes) => f
+                .debug_tuple("Bytes")
+                .field(&Hidden(bytes.as_ref().len()))
+                .finish(),
             Self::End => f.write_str("End"),
         }
     }
@@ -42,11 +59,13 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// Over a connection whose opening handshake is done; [`Config::stream`] is made for it.
+    /// Over a connection whose opening handshake is done; [`Config::stream`] is made for it. [`Config::whole`]
+    /// means nothing here: a stream has no messages.
     ///
     /// # Errors
     /// A limit is out of its range.
-    pub fn new(config: Config) -> Result<Self, ConfigError> {
+    pub fn new(mut config: Config) -> Result<Self, ConfigError> {
+        config.whole = false;
         Ok(Self {
             conn: Connection::new(config)?,
         })
@@ -73,13 +92,57 @@ impl Tunnel {
                 Some(Event::Message { payload, .. }) => return Ok(Some(Read::Bytes(payload))),
                 Some(Event::Ping(_) | Event::Pong(_)) => {}
                 Some(Event::Closed(frame)) => {
-                    return match self.conn.cut_by(&frame) {
-                        Some(error) => Err(error),
-                        None if frame.code == Some(CloseCode::NORMAL) => Ok(Some(Read::End)),
-                        None => Err(self.conn.closed_abnormally(frame)),
-                    };
+                    self.closed(frame)?;
+                    return Ok(Some(Read::End));
                 }
             }
+        }
+    }
+
+    /// The same, with the bytes as a slice of `input`, and how many bytes at the front of `input` are done with: see
+    /// [`Connection::poll_borrowed`].
+    ///
+    /// # Errors
+    /// Those of [`Tunnel::poll_read`].
+    pub fn poll_read_borrowed<'a>(
+        &mut self,
+        now: Instant,
+        input: &'a mut [u8],
+    ) -> Result<(usize, Option<BorrowedRead<'a>>), ConnectionError> {
+        let mut taken: usize = 0;
+        let payload = loop {
+            let rest = input.get_mut(taken..).unwrap_or_default();
+            let (n, seen) = self.conn.poll_part(now, rest)?;
+            let begin = taken;
+            taken = taken.saturating_add(n);
+            match seen {
+                None => return Ok((taken, None)),
+                Some((
+                    Seen::Message {
+                        kind: Kind::Text, ..
+                    },
+                    _,
+                )) => return Err(self.conn.refuse(DecodeErrorKind::MessageType)),
+                Some((Seen::Message { .. }, payload)) if !payload.is_empty() => {
+                    break begin.saturating_add(payload.start)..taken;
+                }
+                Some((Seen::Closed(frame), _)) => {
+                    self.closed(frame)?;
+                    return Ok((taken, Some(Read::End)));
+                }
+                Some(_) => {}
+            }
+        };
+        let bytes = input.get(payload).unwrap_or_default();
+        Ok((taken, Some(Read::Bytes(bytes))))
+    }
+
+    /// `Ok` if the peer's Close is the orderly end.
+    fn closed(&mut self, frame: CloseFrame) -> Result<(), ConnectionError> {
+        match self.conn.cut_by(&frame) {
+            Some(error) => Err(error),
+            None if frame.code == Some(CloseCode::NORMAL) => Ok(()),
+            None => Err(self.conn.closed_abnormally(frame)),
         }
     }
 

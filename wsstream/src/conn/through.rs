@@ -67,8 +67,8 @@ impl Connection {
             return Err(SendError::OtherMessage);
         }
         let key = self.key()?;
-        let head = Self::head(key, Opcode::Binary, true, n);
-        Ok((key, self.outgoing.copy(&head, n)))
+        let bits = key.map(u32::from_be_bytes);
+        Ok((key, self.outgoing.copy(Opcode::Binary, true, bits, n)))
     }
 
     /// Sends one whole binary message made of the first `n` bytes of `from`, like [`Connection::send_from`]. If
@@ -145,7 +145,7 @@ impl Connection {
         let offered = payload.iter().map(|slice| slice.len()).sum::<usize>();
         // Small pieces are cheaper copied; and a message is offered as a whole.
         if offered < n || pieces.saturating_mul(COPIED) > n {
-            let place = self.outgoing.copy(head, n);
+            let place = self.outgoing.copy(head.opcode, head.fin, None, n);
             return fill_at(0, place, None, &mut from);
         }
         let taken = write(slices.get(..=pieces).unwrap_or_default());

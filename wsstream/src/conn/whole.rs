@@ -2,9 +2,8 @@
 
 use super::Connection;
 use crate::Hidden;
-use crate::event::Event;
 use crate::frame::MAX_HEAD;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use std::fmt;
 
 /// Room for a read (B15); more only by as many bytes of a frame as have come.
@@ -22,36 +21,35 @@ impl fmt::Debug for Joined {
     }
 }
 
+/// What a part of a message is to who is told messages.
+pub(super) enum Join {
+    /// Told as it is: nobody asked for whole ones.
+    Part,
+    /// Kept until the rest is there.
+    Waits,
+    /// A whole message: this, or, if it is `None`, the part.
+    Whole(Option<BytesMut>),
+}
+
 impl Joined {
-    fn push(&mut self, payload: Bytes, ends: bool) -> Option<Bytes> {
+    fn push(&mut self, payload: &[u8], ends: bool) -> Join {
         if ends && self.0.is_empty() {
-            return Some(payload);
+            return Join::Whole(None);
         }
-        self.0.extend_from_slice(&payload);
+        self.0.extend_from_slice(payload);
+        if !ends {
+            return Join::Waits;
+        }
         // With its buffer: the next message may be small.
-        ends.then(|| std::mem::take(&mut self.0).freeze())
+        Join::Whole(Some(std::mem::take(&mut self.0)))
     }
 }
 
 impl Connection {
-    /// A part of a message, or all of it where that is asked for.
-    pub(super) fn join(&mut self, event: Event) -> Option<Event> {
-        let Some(joined) = &mut self.joined else {
-            return Some(event);
-        };
-        match event {
-            Event::Message {
-                kind,
-                payload,
-                ends,
-                ..
-            } => joined.push(payload, ends).map(|payload| Event::Message {
-                kind,
-                begins: true,
-                payload,
-                ends: true,
-            }),
-            event => Some(event),
+    pub(super) fn join(&mut self, payload: &[u8], ends: bool) -> Join {
+        match &mut self.joined {
+            Some(joined) => joined.push(payload, ends),
+            None => Join::Part,
         }
     }
 

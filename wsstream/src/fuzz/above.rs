@@ -5,7 +5,7 @@ use crate::{
     ChannelEvent, Channels, ConnectionError, DecodeErrorKind, Format, PortChannels, PortEvent,
     Read, Role, Tunnel,
 };
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -16,12 +16,17 @@ pub(super) fn decode(role: Role, bytes: &[u8], cut: usize) {
         let pieces = read(layer, role, bytes.chunks(cut));
         assert_eq!(pieces, whole, "{layer:?} cut at {cut}");
     }
+    let owned = read(Layer::Tunnel, role, bytes.chunks(cut));
+    let borrowed = read(Layer::Borrowed, role, bytes.chunks(cut));
+    assert_eq!(borrowed, owned, "borrowed, cut at {cut}");
 }
 
 /// What stands above a connection.
 #[derive(Clone, Copy, Debug)]
 enum Layer {
     Tunnel,
+    /// The same by the other call.
+    Borrowed,
     /// With the signal of v5.
     Binary,
     Base64,
@@ -31,6 +36,7 @@ enum Layer {
 /// One of them.
 enum Above {
     Tunnel(Tunnel),
+    Borrowed(Tunnel),
     Channels(Channels),
     Ports(PortChannels),
 }
@@ -43,6 +49,7 @@ impl Above {
         let channels = |format| Channels::new(config(role), format).ok();
         let made = match layer {
             Layer::Tunnel => Tunnel::new(config(role)).ok().map(Self::Tunnel),
+            Layer::Borrowed => Tunnel::new(config(role)).ok().map(Self::Borrowed),
             Layer::Binary => channels(Format::Binary)
                 .map(Channels::with_close_signal)
                 .map(Self::Channels),
@@ -68,6 +75,15 @@ impl Above {
                 Read::Bytes(bytes) => Some((0, bytes)),
                 Read::End => None,
             }),
+            Self::Borrowed(tunnel) => {
+                let (taken, read) = tunnel.poll_read_borrowed(now, input)?;
+                let read = read.map(|read| match read {
+                    Read::Bytes(bytes) => Some((0, Bytes::copy_from_slice(bytes))),
+                    Read::End => None,
+                });
+                input.advance(taken);
+                read
+            }
             Self::Channels(channels) => channels.poll_event(now, input)?.map(|event| match event {
                 ChannelEvent::Data {
                     channel, payload, ..

@@ -1,6 +1,6 @@
 use super::{Input, carry};
-use crate::{Config, MaskKeys, Read, Role, Tunnel};
-use bytes::{Buf as _, BytesMut};
+use crate::{Config, ConnectionError, MaskKeys, Read, Role, Tunnel};
+use bytes::{Buf as _, Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::time::Instant;
@@ -84,7 +84,8 @@ pub fn tunnel(data: &[u8]) {
             _ => {
                 let mut input = wire.split_to(amount.max(1).min(wire.len()));
                 input.unsplit(wire.split());
-                match other.poll_read(now, &mut input) {
+                let read = read(other, steps.is_multiple_of(2), now, &mut input);
+                match read {
                     Ok(Some(Read::Bytes(bytes))) => {
                         let expected: Vec<u8> =
                             queue.drain(..bytes.len().min(queue.len())).collect();
@@ -110,6 +111,22 @@ pub fn tunnel(data: &[u8]) {
         let heard = over.get(1 - at) == Some(&true);
         assert!(queue.is_empty() || heard, "bytes are missing");
     }
+}
+
+/// By either call.
+fn read(
+    end: &mut Tunnel,
+    borrows: bool,
+    now: Instant,
+    input: &mut BytesMut,
+) -> Result<Option<Read>, ConnectionError> {
+    if !borrows {
+        return end.poll_read(now, input);
+    }
+    let (taken, read) = end.poll_read_borrowed(now, input)?;
+    let read = read.map(|read| read.map(Bytes::copy_from_slice));
+    input.advance(taken);
+    Ok(read)
 }
 
 /// A transport that has `room` left.
