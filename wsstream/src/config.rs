@@ -9,7 +9,7 @@ use crate::mask::MaskKeys;
 pub struct Limits {
     /// (B17) Payload bytes of a message that is received, all its frames together; `None`: any, which is for those
     /// who take it as it comes. Default 4 MiB, at most 1 GiB. Payload is handed out as it comes,
-    /// so this is what a consumer that collects messages holds, not what this crate does.
+    /// so this is what a consumer that collects messages holds, and this crate only with [`Config::whole`].
     pub message: Option<u64>,
     /// (B17) Frames of a message that is received. Default 1,024, at most 1,048,576; `None`: any.
     pub fragments: Option<u32>,
@@ -91,7 +91,8 @@ pub struct Config {
     pub limits: Limits,
     /// Whether a message is told whole, in one part, and not as it comes. A frame then waits in the input, where it is
     /// received in place ([`crate::Connection::reserve`]), and a message of several frames is put together; both
-    /// together keep to [`Limits::message`], which cannot be `None`. Default `false`.
+    /// together keep to [`Limits::message`], which cannot be `None`. What is left in the input between two calls has to be
+    /// there again, in front of what has come since: some of it is unmasked. Default `false`.
     pub whole: bool,
 }
 

@@ -207,8 +207,7 @@ impl Connection {
     /// The connection is over because of the peer; it is told why.
     fn fail(&mut self, error: ConnectionError) -> ConnectionError {
         self.message = None;
-        self.joined = self.joined.take().map(|_| Joined::default());
-        self.failed = Some(error.clone());
+        self.give_up(error.clone());
         if let (Some(code), false) = (error.close_code(), self.close_sent) {
             // Without a key there is no Close; the connection ends all the same.
             if self.push_close(&CloseFrame::new(code)).is_err() {
@@ -216,6 +215,14 @@ impl Connection {
             }
         }
         error
+    }
+
+    /// No more is told than this; what of a message was kept for its end goes.
+    fn give_up(&mut self, error: ConnectionError) {
+        if let Some(joined) = &mut self.joined {
+            *joined = Joined::default();
+        }
+        self.failed = Some(error);
     }
 
     /// Queues a control frame, masked if need be.
@@ -408,7 +415,7 @@ impl Connection {
             None | Some(CloseCode::NORMAL | CloseCode::GOING_AWAY)
         );
         if !goes {
-            self.failed = Some(ConnectionError::Closed(frame.clone()));
+            self.give_up(ConnectionError::Closed(frame.clone()));
         }
         self.failed.clone()
     }
@@ -421,7 +428,7 @@ impl Connection {
     /// The peer's Close means that bytes are missing.
     pub(crate) fn closed_abnormally(&mut self, frame: CloseFrame) -> ConnectionError {
         let error = ConnectionError::Closed(frame);
-        self.failed = Some(error.clone());
+        self.give_up(error.clone());
         error
     }
 
@@ -443,7 +450,7 @@ impl Connection {
         } else {
             ConnectionError::Cut
         };
-        self.failed = Some(error.clone());
+        self.give_up(error.clone());
         Err(error)
     }
 

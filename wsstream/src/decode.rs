@@ -157,7 +157,7 @@ impl Decoder {
     }
 
     /// Takes the next frame, or part of one, from the front of `input`. `None`: more bytes are
-    /// needed; at most 139 are left then, or the frame that has begun where frames are handed out whole.
+    /// needed; at most 139 are left then.
     ///
     /// # Errors
     /// The bytes are no frame; the same error ever after.
@@ -252,6 +252,7 @@ impl Decoder {
         let left = head.length.saturating_sub(done);
         let mut length = usize::try_from(left).unwrap_or(usize::MAX).min(body.len());
         // While it is in the cache, also if it is not handed out yet.
+        debug_assert!(body.len() >= self.held, "the input has been cut short");
         if let (Some(key), Some(new)) = (head.mask, body.get_mut(self.held..length)) {
             mask::apply(key, done.saturating_add(wide(self.held)), new);
         }

@@ -20,7 +20,7 @@ const KEPT: usize = 2 * TAIL;
 pub struct Outgoing {
     control: VecDeque<Frame>,
     data: VecDeque<Frame>,
-    /// Whole frames behind `data`.
+    /// Frames behind `data`, and before them the rest of one of which a part has left.
     tail: Tail,
     len: usize,
     /// Where the piece is of which a part has left, if there is one.

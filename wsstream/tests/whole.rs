@@ -210,3 +210,25 @@ fn debug_tells_no_payload() {
     );
     assert!(!conn.outgoing().has_remaining());
 }
+
+/// Nor do reads of a few bytes make more than four times the room that they need.
+#[test]
+fn trickled_bytes_make_little_room() {
+    let mut config = config(Role::Client);
+    config.limits.message = Some(64 << 20);
+    let mut conn = Connection::new(config).unwrap();
+    let head = [&[0x82, 127][..], &(64_u64 << 20).to_be_bytes()].concat();
+    let mut input = BytesMut::from(&head[..]);
+    while input.len() < 4 << 20 {
+        assert_eq!(conn.poll_event(Instant::now(), &mut input), Ok(None));
+        conn.reserve(&mut input);
+        let most = 4 * input.len().max(64 << 10);
+        assert!(
+            input.capacity() <= most,
+            "{} of {}",
+            input.capacity(),
+            input.len()
+        );
+        input.extend_from_slice(&[7; 1000]);
+    }
+}

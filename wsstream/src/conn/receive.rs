@@ -136,10 +136,10 @@ impl Connection {
             let frame = CloseFrame::parse(payload)?;
             self.close_received = true;
             if let Err(error) = self.answer_close(&frame) {
-                self.failed = Some(ConnectionError::Entropy(error));
+                self.give_up(ConnectionError::Entropy(error));
             }
             if self.message.is_some() {
-                self.failed = Some(ConnectionError::Cut);
+                self.give_up(ConnectionError::Cut);
             }
             return Ok(Ok(Seen::Closed(frame)));
         }

@@ -60,13 +60,18 @@ impl Connection {
         Ok(())
     }
 
-    /// Where the payload of a whole binary message is to be copied to, and the key to mask it with.
-    fn place(&mut self, n: usize) -> Result<(Option<[u8; 4]>, &mut [u8]), SendError> {
+    /// The key of the next whole message, if one may be sent.
+    fn begin(&mut self) -> Result<Option<[u8; 4]>, SendError> {
         self.may_send()?;
         if self.sending.is_some() {
             return Err(SendError::OtherMessage);
         }
-        let key = self.key()?;
+        Ok(self.key()?)
+    }
+
+    /// Where the payload of a whole binary message is to be copied to, and the key to mask it with.
+    fn place(&mut self, n: usize) -> Result<(Option<[u8; 4]>, &mut [u8]), SendError> {
+        let key = self.begin()?;
         let bits = key.map(u32::from_be_bytes);
         Ok((key, self.outgoing.copy(Opcode::Binary, true, bits, n)))
     }
@@ -116,11 +121,7 @@ impl Connection {
         if n < least || !self.outgoing.is_empty() {
             return self.send_from(from, n);
         }
-        self.may_send()?;
-        if self.sending.is_some() {
-            return Err(SendError::OtherMessage);
-        }
-        let key = self.key()?;
+        let key = self.begin()?;
         let head = Self::head(key, Opcode::Binary, true, n);
         match key {
             Some(key) => self.pass_masked(&head, key, from, n, write),

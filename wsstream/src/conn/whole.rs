@@ -54,9 +54,10 @@ impl Connection {
     }
 
     /// Makes room in `input` for the next read, and says how much of it is to be used at most, such that a frame that
-    /// is told whole ([`crate::Config::whole`]) is received in place: what it lacks, or 64 KiB. The buffer grows, by doubling,
-    /// only for 64 KiB more than has come, so that a length that is only declared costs nothing; and a message that
-    /// has been dropped leaves its place to the next. More may be read, but may have to be moved.
+    /// is told whole ([`crate::Config::whole`]) is received in place: what it lacks, or 64 KiB. Where there is less room than 64
+    /// KiB the buffer grows by as much as is in it, 64 KiB at least and in powers of two, so that a length that is only
+    /// declared costs nothing, and never more than four times what has come; a message that has been dropped leaves its
+    /// place to the next. More may be read, but may have to be moved.
     ///
     /// ```
     /// use bytes::{BufMut, BytesMut};
@@ -78,9 +79,8 @@ impl Connection {
         // And the next head, to save a read.
         let room = missing.saturating_add(MAX_HEAD).max(READ);
         // Before much has come that would have to be moved.
-        if !input.try_reclaim(room) {
-            let most = input.len().saturating_add(READ);
-            input.reserve(room.min(most));
+        if !input.try_reclaim(room) && input.capacity().saturating_sub(input.len()) < READ {
+            input.reserve(room.min(READ.max(input.len())));
         }
         room.min(input.capacity().saturating_sub(input.len()))
     }
