@@ -211,7 +211,8 @@ async fn asked_by_tunnel(t: &mut Trial) -> Outcome {
         asked.field("sec-websocket-protocol"),
     );
     let spdy = upgrade.eq_ignore_ascii_case("SPDY/3.1");
-    if !spdy && !(upgrade.eq_ignore_ascii_case("websocket") && inner.contains(TUNNEL)) {
+    let tunnel = upgrade.eq_ignore_ascii_case("websocket") && inner.contains(TUNNEL);
+    if !spdy && !tunnel {
         let expected = "an upgrade to SPDY/3.1, or to the same WebSocket";
         return Err(Stop::departure(expected, format!("{upgrade:?}")));
     }
