@@ -87,9 +87,10 @@ impl<S: Socket> Relay<S> {
         }
     }
 
-    /// The connection ended well: the socket closes cleanly.
-    pub(crate) fn release(mut self) {
+    /// The connection ended well: the socket closes cleanly. The stream, for who still waits for its other end.
+    pub(crate) fn release(mut self) -> Stream {
         self.socket.set_abrupt(false);
+        self.data
     }
 
     /// Socket to stream, until its end; pending for ever after that was reported.

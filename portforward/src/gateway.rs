@@ -30,6 +30,7 @@ mod discovery;
 mod forward;
 mod http2;
 mod kinds;
+mod ports;
 pub(crate) mod relay;
 mod request;
 mod rest;

@@ -211,6 +211,8 @@ pub struct Case {
     pub since: (u16, u16),
     /// Longest it may take.
     pub deadline: Duration,
+    /// No other case may run meanwhile.
+    pub alone: bool,
     /// Asks.
     pub run: for<'a> fn(&'a mut Trial) -> Running<'a>,
 }
@@ -244,6 +246,7 @@ impl Case {
             accepts: "",
             since: (29, u16::MAX),
             deadline: Duration::from_secs(30),
+            alone: false,
             run,
         }
     }
@@ -345,6 +348,13 @@ impl Case {
     #[must_use]
     pub const fn within(mut self, seconds: u64) -> Self {
         self.deadline = Duration::from_secs(seconds);
+        self
+    }
+
+    /// Lets no other case run meanwhile: what it asks the pod to count is of the whole pod.
+    #[must_use]
+    pub const fn alone(mut self) -> Self {
+        self.alone = true;
         self
     }
 

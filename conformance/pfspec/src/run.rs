@@ -126,9 +126,9 @@ pub async fn run(
     done.into_iter().map(|(_, report)| report).collect()
 }
 
-/// What a loaded server does late is not to be laid to the cases beside.
+/// What a loaded server does late is not to be laid to the cases beside; and what those do not to a case that counts.
 fn runs_alone(case: &Case) -> bool {
-    case.has(Tag::Load) || case.has(Tag::Hostile)
+    case.alone || case.has(Tag::Load) || case.has(Tag::Hostile)
 }
 
 async fn one(

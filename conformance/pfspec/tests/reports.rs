@@ -270,6 +270,16 @@ fn json_and_its_schema() {
             record.name
         );
     }
+    // A run that was cut short is no run in which all was as expected.
+    assert_eq!(document.judgement(), "all as expected");
+    for stopped_early in [false, true] {
+        let mut cut = document.clone();
+        cut.run.interrupted = !stopped_early;
+        cut.run.stopped_early = stopped_early;
+        assert_eq!(cut.judgement(), "what ran is as expected");
+        cut.summary.departures = 2;
+        assert_eq!(cut.judgement(), "2 departures");
+    }
     // The difference to itself, and to a server that is broken.
     let same = text(&before);
     assert_eq!(said(&run(&["diff", &same, &same])).0, 0);

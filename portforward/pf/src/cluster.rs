@@ -155,6 +155,15 @@ impl Demo {
         &self.0.nobody
     }
 
+    /// Has a new pod run on a node at `address`, which the caller plays, without TLS; the pod's name.
+    ///
+    /// # Errors
+    /// None that a caller can bring about.
+    pub fn stage(&self, address: std::net::SocketAddr) -> Result<String, Unreachable> {
+        let staged = self.0.stage(address);
+        Ok(staged.map_err(|error| embedded::failure(&error))?)
+    }
+
     /// Ends every session in order.
     pub async fn stop(&self) {
         self.0.stop().await;

@@ -6,7 +6,7 @@
 use super::backend::Leg;
 use super::{Shared, relay};
 use crate::http1::{
-    EncodeError, Fields, ReadError, RequestHead, ResponseHead, Version, query_pairs, read_body,
+    EncodeError, Fields, ReadError, RequestHead, ResponseHead, Version, read_body,
     read_response_head,
 };
 use crate::observe::{Event, Watch};
@@ -28,8 +28,9 @@ pub(super) enum Way {
     Spdy,
     /// SPDY with the node, inside a WebSocket with the client (PROTOCOL.md 5.1).
     Tunnel(Offer),
-    /// A WebSocket with both, of which the gateway understands nothing.
-    Channels,
+    /// A WebSocket with both, of which the gateway understands nothing but the ports of the request, here
+    /// as the node is asked for them.
+    Channels(String),
 }
 
 impl Way {
@@ -37,7 +38,7 @@ impl Way {
     const fn token(&self) -> &'static str {
         match self {
             Self::Spdy | Self::Tunnel(_) => SPDY_31,
-            Self::Channels => "websocket",
+            Self::Channels(_) => "websocket",
         }
     }
 
@@ -323,10 +324,11 @@ pub(super) fn request(
             }
             fields.push_static("Content-Length", "0");
         }
-        Way::Channels => {
-            if let Some(ports) = ports(head.query()) {
+        Way::Channels(ports) => {
+            // Without ports the node says what is missing.
+            if !ports.is_empty() {
                 path.push_str("?port=");
-                path.push_str(&ports);
+                path.push_str(ports);
             }
         }
     }
@@ -354,29 +356,6 @@ fn is_of_tunnel(name: &str) -> bool {
         "content-length",
     ];
     NAMES.iter().any(|n| name.eq_ignore_ascii_case(n))
-}
-
-/// The ports of a request for channels as the node is asked for them: one list. `ports` is the
-/// API's name for it; without one the node's own name counts. What is no list of numbers is the
-/// node's to refuse.
-fn ports(query: &str) -> Option<String> {
-    let values = |wanted: &str| -> Vec<String> {
-        query_pairs(query)
-            .flatten()
-            .filter(|(name, _)| name == wanted)
-            .map(|(_, value)| value)
-            .collect()
-    };
-    let mut found = values("ports");
-    if found.is_empty() {
-        found = values("port");
-    }
-    if found.is_empty() {
-        return None;
-    }
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, ',' | '-' | '.' | '_');
-    // Anything else is no port, and would have to be escaped.
-    Some(found.join(",").replace(|c| !plain(c), "_"))
 }
 
 /// What of a node's refusal goes on to the client.
@@ -480,8 +459,8 @@ mod tests {
             String::from_utf8(out.encode().unwrap().to_vec()).unwrap()
         };
         let hidden = "v4.channel.k8s.io, base64url.bearer.authorization.k8s.io.Y2FuYXJ5";
-        let channels = |query| build(query, hidden, &Way::Channels);
-        let text = channels("?ports=80&ports=81,82");
+        let channels = |ports: &str| build("?ports=1", hidden, &Way::Channels(ports.to_owned()));
+        let text = channels("80,81,82");
         assert!(
             text.starts_with("GET /portForward/ns/p?port=80,81,82 HTTP/1.1\r\n"),
             "{text}"
@@ -492,13 +471,7 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains("Y2FuYXJ5"), "{text}");
-        assert!(channels("?port=80").starts_with("GET /portForward/ns/p?port=80 "));
         assert!(channels("").starts_with("GET /portForward/ns/p HTTP"));
-        let odd = channels("?ports=80%26x%3D1%0d%0a");
-        assert!(
-            odd.starts_with("GET /portForward/ns/p?port=80_x_1__ HTTP"),
-            "{odd}"
-        );
 
         let offered = "SPDY/3.1+portforward.k8s.io,SPDY/3.1+b.k8s.io, v4.channel.k8s.io";
         let fields: &[wsstream::Field<'_>] = &[

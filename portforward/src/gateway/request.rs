@@ -2,6 +2,7 @@
 
 use super::Shared;
 use super::forward::{self, Forwarding, Way};
+use super::ports;
 use super::rest::{self, Query, WatchQuery};
 use super::route::{NoRoute, Route};
 use crate::http1::RequestHead;
@@ -204,6 +205,8 @@ impl Client {
         if !matches!(head.method.as_str(), "GET" | "POST") {
             return Err(refuse(Status::method_not_allowed()));
         }
+        // Before the pod is looked for, and whatever the way, as at the real API server.
+        let ports = ports::of_query(head.query()).map_err(refuse)?;
         let object = self.shared.store.get(super::Kind::Pod, namespace, pod);
         let object = object.ok_or_else(|| refuse(Status::not_found("pods", pod)))?;
         let node = object
@@ -232,7 +235,7 @@ impl Client {
         let way = if wish == Wish::Spdy {
             Way::Spdy
         } else if websocket::tunnelled(&head.fields).is_empty() {
-            Way::Channels
+            Way::Channels(ports)
         } else {
             Way::Tunnel(websocket::offer(head)?)
         };

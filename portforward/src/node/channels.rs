@@ -38,6 +38,7 @@ pub(super) async fn serve<T, S>(
             port: pair.port,
             // A channel cannot say that the client has ended.
             half_close: false,
+            can_end: false,
             watch,
         };
         tasks.spawn(forward(pair.data, pair.error, target, Arc::clone(&dialer)));

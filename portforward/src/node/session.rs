@@ -183,6 +183,7 @@ async fn serve_pairs<S: Socket + 'static>(
                     pod: pod.clone(),
                     port,
                     half_close,
+                    can_end: true,
                     watch,
                 };
                 tasks.spawn(forward(data, error, target, Arc::clone(&dialer)));
@@ -219,13 +220,15 @@ pub(super) struct Target {
     pub(super) port: u16,
     /// The client keeps half-close.
     pub(super) half_close: bool,
+    /// The client has a way to end its direction of a stream.
+    pub(super) can_end: bool,
     pub(super) watch: Watch,
 }
 
 /// One pair: dial, copy, verdict.
 pub(super) async fn forward<S: Socket>(
     mut data: Stream,
-    mut error: Stream,
+    error: Stream,
     target: Target,
     dialer: Arc<dyn Dial<S>>,
 ) {
@@ -233,6 +236,7 @@ pub(super) async fn forward<S: Socket>(
         pod,
         port,
         half_close,
+        can_end,
         watch,
     } = target;
     let failed = |cause: &str| {
@@ -269,7 +273,7 @@ pub(super) async fn forward<S: Socket>(
     // Small answers must not wait for more.
     socket.send_at_once();
     match Carried::new(socket, data, half_close, watch).run().await {
-        Ok(()) => end_error(&mut error).await,
+        Ok(data) => end_both(data.filter(|_| can_end), error).await,
         Err((data, cause)) => fail(data, error, &failed(&cause)).await,
     }
 }
@@ -300,10 +304,19 @@ async fn write_error(error: &mut Stream, text: &str) {
     }
 }
 
-async fn end_error(error: &mut Stream) {
-    if error.shutdown().await.is_ok() {
-        client_ended(error).await;
+/// Ends the error stream. `data` is there if the client has not ended its direction of it: most do once they know how
+/// it went, and a reset on its way to them would look as if something had failed. What they send instead is reset.
+async fn end_both(data: Option<Stream>, mut error: Stream) {
+    if error.shutdown().await.is_err() {
+        return;
     }
+    let ended = async {
+        if let Some(mut data) = data {
+            let first = poll_fn(|cx| data.poll_read_chunk(cx));
+            drop(timeout(FLUSH_TIMEOUT, first).await);
+        }
+    };
+    tokio::join!(ended, client_ended(&mut error));
 }
 
 /// A moment for clients that half-close the error stream late: dropped before both sides have, it would
@@ -358,9 +371,11 @@ impl<S: Socket> Carried<S> {
         });
     }
 
-    /// Both ends of file passed on: `Ok`. A pod socket that failed: the data stream and the cause.
-    /// A client that reset or vanished: `Ok`, after the pod socket was reset.
-    async fn run(mut self) -> Result<(), (Stream, String)> {
+    /// Both ends of file passed on: `Ok`, with the data stream if the client's was only taken for granted. A pod
+    /// socket that failed: the data stream and the cause. A client that reset or vanished: `Ok`, after the pod socket
+    /// was reset.
+    async fn run(mut self) -> Result<Option<Stream>, (Stream, String)> {
+        let mut quiet = false;
         while !(self.up_over && self.down_over) {
             let cause = match self.step_or_quiet().await {
                 Step::Up(UpEnd::Eof) => {
@@ -380,6 +395,7 @@ impl<S: Socket> Carried<S> {
                 }
                 Step::Quiet => {
                     self.down_over = true;
+                    quiet = true;
                     continue;
                 }
                 Step::Up(UpEnd::Socket(e)) => format!("read from the pod: {e}"),
@@ -399,15 +415,15 @@ impl<S: Socket> Carried<S> {
                     let Relay { socket, data, .. } = self.relay;
                     drop(data);
                     socket.abort().await;
-                    return Ok(());
+                    return Ok(None);
                 }
             };
             self.tell_end(Some(&cause));
             return Err((self.relay.data, cause));
         }
         self.tell_end(None);
-        self.relay.release();
-        Ok(())
+        let data = self.relay.release();
+        Ok(quiet.then_some(data))
     }
 
     /// As [`Carried::step`]; but once the pod has ended, a client that does not keep half-close

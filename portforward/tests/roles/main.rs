@@ -411,10 +411,9 @@ async fn an_early_answer_to_an_upload_is_delivered() {
     }
 }
 
-/// A client that neither resets nor half-closes the data stream after the pod's end, as kubectl up
-/// to 1.31, still gets the end of the error stream that it waits for.
-#[tokio::test]
-async fn a_close_by_the_pod_ends_the_pair_for_old_clients() {
+/// A session of an old client with the node, a pair of which the pod has said `bye` and closed, and which the node has
+/// ended too.
+async fn ended_by_the_pod() -> (session::Session, session::Stream) {
     let port = pod(|mut socket| async move { socket.write_all(b"bye").await.unwrap() }).await;
     let (a, b) = duplex(1 << 16);
     let (session, driver) = session::client(a, BytesMut::new(), Config::default()).unwrap();
@@ -445,4 +444,26 @@ async fn a_close_by_the_pod_ends_the_pair_for_old_clients() {
         .await
         .unwrap();
     assert_eq!(text.unwrap(), 0, "success has no text");
+    (session, data)
+}
+
+/// A client that neither resets nor half-closes the data stream after the pod's end, as kubectl up
+/// to 1.31, still gets the end of the error stream that it waits for. Its end afterwards is no failure; what it sends
+/// instead is told to be lost.
+#[tokio::test]
+async fn a_close_by_the_pod_ends_the_pair_for_old_clients() {
+    let (_session, mut data) = ended_by_the_pod().await;
+    sleep(Duration::from_millis(300)).await;
+    data.shutdown().await.unwrap();
+    let failed = timeout(Duration::from_millis(300), failure(&mut data)).await;
+    assert!(failed.is_err(), "{failed:?}");
+
+    let (_session, mut data) = ended_by_the_pod().await;
+    data.write_all(b"too late").await.unwrap();
+    let failed = timeout(Duration::from_secs(3), failure(&mut data)).await;
+    assert!(failed.unwrap().to_string().contains("reset"));
+}
+
+async fn failure(stream: &mut session::Stream) -> session::StreamFailure {
+    std::future::poll_fn(|cx| stream.poll_failed(cx)).await
 }

@@ -169,8 +169,8 @@ pub(super) const CASES: &[Case] = &[
     .tags(&[Tag::Load])
     .within(60)
     .why("A client that goes away in the midst of a download must not leave a connection to the pod behind.")
-    .sends("A download of 1 GiB that is not read; GOAWAY; then all is read.")
-    .accepts("The end of the connection, before the download has come to its end."),
+    .sends("A download without end that is not read; GOAWAY; then all is read.")
+    .accepts("The end of the connection."),
     Case::should(
         "pf/backpressure/memory-for-a-stalled-pod",
         "What is kept for a pod that does not read is bounded",
@@ -564,10 +564,13 @@ async fn close_unread(t: &mut Trial) -> Outcome {
 }
 
 async fn close_while_sending(t: &mut Trial) -> Outcome {
+    // More than any line brings while a server lets its streams finish, however fast (clause 5.11).
+    const ENDLESS: u64 = 1 << 50;
     let mut s = t.session().await?;
     s.keeps = false;
     s.connection().reads_while_writing = false;
-    let source = s.pair(t.port(Service::Source)?).await?;
+    let pair = s.pair(t.port(Service::Random)?).await?;
+    s.write(pair.data, &ENDLESS.to_be_bytes()).await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     s.send(&Frame::Goaway { last: 0, status: 0 }).await?;
     s.connection().reads_while_writing = true;
@@ -579,10 +582,6 @@ async fn close_while_sending(t: &mut Trial) -> Outcome {
     }
     if s.end.is_none() {
         return Err(Stop::departure("the end of the session", "none"));
-    }
-    if s.received(source.data) >= 1 << 30 {
-        let text = "the whole download before it";
-        return Err(Stop::departure("the end of the session soon", text));
     }
     OK
 }

@@ -34,6 +34,7 @@ pub fn all() -> Vec<Case> {
         upgrade::refusal::CASES,
         upgrade::proxy::CASES,
         upgrade::heads::CASES,
+        upgrade::backend::CASES,
         negotiation::CASES,
         authz::CASES,
         frame::CASES,

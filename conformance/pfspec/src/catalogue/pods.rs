@@ -148,17 +148,17 @@ async fn stats(t: &Trial) -> Result<serde_json::Value, Stop> {
         .map_err(|error| Stop::Inconclusive(format!("the counts of the pod: {error}: {text:?}")))
 }
 
-/// Waits until the pod has counted `more` ends of connections to a service beyond `before`.
-///
-/// Cases that run beside this one can only raise the count.
+/// Waits until the pod has counted `more` ends of connections to a service beyond `before`. Only for cases that run
+/// alone: the count is of all connections.
 pub(super) async fn closes(
     t: &Trial,
     service: Service,
     before: u64,
     more: u64,
+    within: Duration,
     after: &str,
 ) -> Result<(), Stop> {
-    let deadline = tokio::time::Instant::now() + t.patience;
+    let deadline = tokio::time::Instant::now() + within;
     loop {
         let now = closed(t, service).await?;
         if now >= before + more {
@@ -167,11 +167,7 @@ pub(super) async fn closes(
         if tokio::time::Instant::now() > deadline {
             return Err(Stop::departure(
                 format!("that the {more} connections to the pod end {after}"),
-                format!(
-                    "{} ended within {:?}",
-                    now.saturating_sub(before),
-                    t.patience
-                ),
+                format!("{} ended within {within:?}", now.saturating_sub(before)),
             ));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;

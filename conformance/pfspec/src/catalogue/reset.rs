@@ -128,6 +128,7 @@ pub(super) const CASES: &[Case] = &[
         &["8.24", "4.18"],
         run!(data_before),
     )
+    .alone()
     .why("A client that has sent all may reset instead of ending.")
     .sends("1 000 003 bytes to the sink and RST_STREAM right behind them; then a look at the pod's counts.")
     .accepts("That the sink has read as many bytes more."),
@@ -137,6 +138,7 @@ pub(super) const CASES: &[Case] = &[
         &["8.24"],
         run!(closes_connection),
     )
+    .alone()
     .why("Connections that nobody uses fill a database's limit.")
     .sends("Five connections with an answer that has come, RST_STREAM on each; then a look at the pod's counts.")
     .accepts("That five connections have ended."),
@@ -146,6 +148,7 @@ pub(super) const CASES: &[Case] = &[
         &["8.29", "13.18"],
         run!(session_closed),
     )
+    .alone()
     .why("A laptop's lid ends sessions all the time.")
     .sends("Five connections with an answer that has come, and the end of the session's TCP connection; then a look at the pod's counts.")
     .accepts("That five connections have ended."),
@@ -155,6 +158,7 @@ pub(super) const CASES: &[Case] = &[
         &["8.29"],
         run!(session_goaway),
     )
+    .alone()
     .within(60)
     .why("It is how kubectl ends.")
     .sends("Five connections with an answer that has come, GOAWAY; a look at the pod's counts, the TCP connection being open; if they are open, RST_STREAM on each and a second look.")
@@ -414,7 +418,6 @@ async fn data_before(t: &mut Trial) -> Outcome {
     s.reset(pair.data, CANCEL).await?;
     let deadline = tokio::time::Instant::now() + t.patience;
     loop {
-        // Cases that run beside this one can only raise the count.
         let more = sunk(t).await?.saturating_sub(before);
         if more >= LENGTH as u64 {
             return OK;
@@ -452,7 +455,7 @@ async fn closes_connection(t: &mut Trial) -> Outcome {
     for pair in &pairs {
         s.reset(pair.data, CANCEL).await?;
     }
-    closes(t, Service::Early, before, 5, "after RST_STREAM").await?;
+    closes(t, Service::Early, before, 5, t.patience, "after RST_STREAM").await?;
     s.alive("after RST_STREAM").await?;
     OK
 }
@@ -460,26 +463,25 @@ async fn closes_connection(t: &mut Trial) -> Outcome {
 async fn session_closed(t: &mut Trial) -> Outcome {
     let (s, _, before) = five(t).await?;
     drop(s);
-    closes(t, Service::Early, before, 5, "with the session").await?;
+    closes(t, Service::Early, before, 5, t.patience, "with the session").await?;
     OK
 }
 
 async fn session_goaway(t: &mut Trial) -> Outcome {
     let (mut s, pairs, before) = five(t).await?;
     s.send(&Frame::Goaway { last: 0, status: 0 }).await?;
-    // The server may let open streams finish (clause 5.11), and give them a time for it.
-    for _ in 0..2 {
-        match closes(t, Service::Early, before, 5, "after GOAWAY").await {
-            Ok(()) => return Ok(Seen::as_slug("ends-streams")),
-            Err(Stop::Departure { .. }) => {}
-            Err(stop) => return Err(stop),
-        }
+    // Who lets open streams finish (clause 5.11) may wait for them for a moment.
+    let within = 2 * t.patience;
+    match closes(t, Service::Early, before, 5, within, "after GOAWAY").await {
+        Ok(()) => return Ok(Seen::as_slug("ends-streams")),
+        Err(Stop::Departure { .. }) => {}
+        Err(stop) => return Err(stop),
     }
     for pair in &pairs {
         s.reset(pair.data, CANCEL).await?;
     }
     let after = "with their streams after GOAWAY";
-    closes(t, Service::Early, before, 5, after).await?;
+    closes(t, Service::Early, before, 5, t.patience, after).await?;
     Ok(Seen::as_slug("finishes"))
 }
 

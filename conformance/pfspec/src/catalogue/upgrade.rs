@@ -1,5 +1,6 @@
 //! `http/upgrade/`: chapter 6 but for negotiation and permissions, and the parts of chapter 14 about heads.
 
+pub(super) mod backend;
 pub(super) mod heads;
 pub(super) mod proxy;
 pub(super) mod refusal;

@@ -241,7 +241,7 @@ fn summary(document: &Document) -> String {
     text.push_str(&format!(
         "{}: {}\n{} results in {:.1} s: {}; {} left out\nseed {}\n",
         plain(&document.target.name),
-        summary.judgement(),
+        document.judgement(),
         summary.total,
         run.seconds,
         summary.words(),

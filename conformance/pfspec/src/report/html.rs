@@ -73,7 +73,7 @@ fn runs(documents: &[&Document]) -> Markup {
                 th scope="row" { (plain(&document.target.name)) " (" (document.target.role) ")" }
                 td { (document.target.kubernetes.as_deref().unwrap_or("unknown")) }
                 td {
-                    (document.summary.judgement())
+                    (document.judgement())
                     @if document.run.interrupted { div.warn { "interrupted: cases are missing" } }
                     @if document.run.stopped_early { div.warn { "stopped at the first departure: cases are missing" } }
                 }

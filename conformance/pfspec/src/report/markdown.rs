@@ -44,7 +44,7 @@ pub fn write(document: &Document) -> String {
     }
     text.push_str(&format!(
         "**{}**. {} results in {:.1} s: {}. Seed {}.\n",
-        summary.judgement(),
+        document.judgement(),
         summary.total,
         run.seconds,
         summary.words(),

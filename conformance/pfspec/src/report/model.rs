@@ -448,9 +448,8 @@ impl Summary {
         words.join(", ")
     }
 
-    /// What is not as expected.
-    #[must_use]
-    pub fn judgement(&self) -> String {
+    /// What is not as expected; empty if all is.
+    fn unexpected(&self) -> String {
         let counts = [
             (self.departures, "departures"),
             (self.unexpected_passes, "unexpected passes"),
@@ -459,14 +458,27 @@ impl Summary {
         ];
         let there = counts.iter().filter(|(count, _)| *count > 0);
         let words: Vec<String> = there.map(|(n, word)| format!("{n} {word}")).collect();
-        if words.is_empty() {
-            return "all as expected".to_owned();
-        }
         words.join(", ")
     }
 }
 
 impl Document {
+    /// What is not as expected. Of cases that did not run nothing is said.
+    #[must_use]
+    pub fn judgement(&self) -> String {
+        let words = self.summary.unexpected();
+        if !words.is_empty() {
+            return words;
+        }
+        let cut = self.run.interrupted || self.run.stopped_early;
+        (if cut {
+            "what ran is as expected"
+        } else {
+            "all as expected"
+        })
+        .to_owned()
+    }
+
     /// The JSON text.
     ///
     /// # Errors

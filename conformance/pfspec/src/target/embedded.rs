@@ -69,6 +69,12 @@ impl Reach for Embedded {
         Some(cluster::path(self.0.admin(), namespace, pod))
     }
 
+    fn stage(&self, address: std::net::SocketAddr) -> Result<String, NoPlace> {
+        let staged = self.0.stage(address);
+        let pod = staged.map_err(|error| NoPlace::Elsewhere(error.to_string()))?;
+        Ok(cluster::path(self.0.admin(), Demo::NAMESPACE, &pod))
+    }
+
     fn clean_up(&self) -> std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
         Box::pin(async {
             self.0.stop().await;

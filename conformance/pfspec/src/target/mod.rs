@@ -24,6 +24,7 @@ use crate::case::{Role, Way};
 use pf_program::cluster::Io;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::pin::Pin;
 
 /// Somebody as whom the target is asked.
@@ -158,6 +159,12 @@ pub trait Reach: Send + Sync {
     /// The path of another pod's port-forward, if paths name pods.
     fn path_of(&self, _namespace: &str, _pod: &str) -> Option<String> {
         None
+    }
+
+    /// Has a pod run on a node at `address` that the judge plays, without TLS; the path of its port-forward.
+    fn stage(&self, _address: SocketAddr) -> Result<String, NoPlace> {
+        let text = "this cluster takes no node of the judge's own: the embedded one does";
+        Err(NoPlace::NotOffered(text.to_owned()))
     }
 
     /// Ends what was started for the run: pods, namespaces, processes.

@@ -160,7 +160,11 @@ impl Running {
                 return;
             };
             let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
-            query = format!("ports={}", ports.join(","));
+            query = if ports.is_empty() {
+                String::new()
+            } else {
+                format!("ports={}", ports.join(","))
+            };
         }
         let place = self.behind.reach.place(Who::Forwarder).await.unwrap();
         let method = line.split(' ').next().unwrap();

@@ -15,15 +15,18 @@ use anyhow::Context as _;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use pki::Pki;
 use pods::DemoPods;
-use portforward::gateway::{self, Gateway, Kind, Rule, Store, TlsBackend, Users};
+use portforward::gateway::{
+    self, Backend, Connected, Gateway, Kind, Leg, Rule, Store, TlsBackend, Users,
+};
 use portforward::node::{self, Dial, Front, FrontConfig, NodeRefusal, PodRef, Pods};
 use portforward::observe::Observer;
 use rustls::pki_types::ServerName;
 use secrecy::{ExposeSecret as _, SecretString};
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -46,6 +49,8 @@ pub(crate) struct Embedded {
     address: SocketAddr,
     pki: Pki,
     tokens: Vec<(&'static str, SecretString)>,
+    store: Arc<Store>,
+    strangers: Strangers,
     gateway: Gateway,
     stop: watch::Sender<bool>,
     _servers: JoinSet<()>,
@@ -101,11 +106,15 @@ pub(crate) async fn start_on(
         front.serve(node, node_tls, session).await;
     });
 
-    let backend = TlsBackend::new(pki.node_client()?).with_node(
-        objects::NODE,
-        node_address,
-        ServerName::IpAddress(Ipv4Addr::LOCALHOST.into()),
-    );
+    let strangers = Strangers::default();
+    let backend = Nodes {
+        own: TlsBackend::new(pki.node_client()?).with_node(
+            objects::NODE,
+            node_address,
+            ServerName::IpAddress(Ipv4Addr::LOCALHOST.into()),
+        ),
+        strangers: Arc::clone(&strangers),
+    };
     let mut users = Users::new();
     let mut tokens = Vec::new();
     for user in pki::USERS {
@@ -137,7 +146,7 @@ pub(crate) async fn start_on(
     let gateway = Gateway::observed(
         gateway::Config::default(),
         users,
-        store,
+        Arc::clone(&store),
         Arc::new(backend),
         observer,
     );
@@ -152,6 +161,8 @@ pub(crate) async fn start_on(
         address,
         pki,
         tokens,
+        store,
+        strangers,
         gateway,
         stop,
         _servers: servers,
@@ -208,6 +219,18 @@ impl Embedded {
         text
     }
 
+    /// Has a new pod run on a node at `address` that somebody else plays, without TLS; the pod's name.
+    pub(crate) fn stage(&self, address: SocketAddr) -> anyhow::Result<String> {
+        let mut strangers = self
+            .strangers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let name = format!("staged-{}", strangers.len());
+        self.store.put(objects::staged(&name))?;
+        strangers.insert(name.clone(), address);
+        Ok(name)
+    }
+
     /// Ends every session in order, with GOAWAY, and waits until its client has it; not for long.
     pub(crate) async fn stop(&self) {
         self.stop.send_replace(true);
@@ -235,6 +258,31 @@ async fn listen() -> anyhow::Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .await
         .context("listening on a loopback port")
+}
+
+/// Nodes that are none of this cluster's, by name.
+type Strangers = Arc<Mutex<HashMap<String, SocketAddr>>>;
+
+/// The node of this cluster, and others.
+struct Nodes {
+    own: TlsBackend,
+    strangers: Strangers,
+}
+
+impl Backend for Nodes {
+    fn connect(&self, node: &str) -> Connected {
+        let strangers = self
+            .strangers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match strangers.get(node).copied() {
+            None => self.own.connect(node),
+            Some(address) => Box::pin(async move {
+                let tcp = TcpStream::connect(address).await?;
+                Ok(Box::new(tcp) as Box<dyn Leg>)
+            }),
+        }
+    }
 }
 
 /// The node's view of the pods: those that are placed on it.

@@ -53,6 +53,17 @@ pub(crate) fn objects(host_pods: &[String]) -> Vec<Value> {
     objects
 }
 
+/// A pod on a node of its own, both of this name.
+pub(crate) fn staged(name: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "name": name, "namespace": NAMESPACE, "uid": name },
+        "spec": { "nodeName": name },
+        "status": { "phase": "Running" },
+    })
+}
+
 /// Makes objects that differ in uid and version, and are all as old.
 struct Maker {
     created: String,

@@ -358,3 +358,56 @@ async fn only_create_forwards() {
     }
     assert_eq!(cells, 18);
 }
+
+/// A malformed port is the gateway's to refuse, whatever the way; nothing of it reaches a node, and rights come first.
+#[tokio::test(start_paused = true)]
+async fn malformed_ports() {
+    let websocket = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: ";
+    let ways = [
+        "Upgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: portforward.k8s.io\r\n".to_owned(),
+        format!("{websocket}v4.channel.k8s.io\r\n"),
+        format!("{websocket}SPDY/3.1+portforward.k8s.io\r\n"),
+    ];
+    let gateway = gateway(no_node());
+    for way in ways {
+        for (user, pod, query, status, reason, part) in [
+            (
+                "admin",
+                "web",
+                "ports=x",
+                400,
+                "BadRequest",
+                "parse \"x\" as a port: ",
+            ),
+            (
+                "admin",
+                "web",
+                "ports=80,65536",
+                400,
+                "BadRequest",
+                "\"65536\"",
+            ),
+            ("admin", "web", "ports=80&ports=", 400, "BadRequest", "\"\""),
+            // As at a real API server, which reads the query before it looks for the pod.
+            ("admin", "none", "ports=x", 400, "BadRequest", "\"x\""),
+            ("admin", "none", "ports=80", 404, "NotFound", "none"),
+            ("nobody", "web", "ports=x", 403, "Forbidden", "nobody"),
+        ] {
+            let path = format!("/api/v1/namespaces/ns/pods/{pod}/portforward?{query}");
+            let request = format!("GET {path} HTTP/1.1\r\nConnection: Upgrade\r\n{way}\r\n");
+            let (mut io, _) = connect(&gateway);
+            io.write_all(as_user(user, &request).as_bytes())
+                .await
+                .unwrap();
+            let seen = read_answer(&mut io).await;
+            let object: serde_json::Value = serde_json::from_str(&seen.body).unwrap();
+            assert_eq!(seen.status, status, "{way} {query} {seen:?}");
+            assert_eq!(
+                (&object["kind"], &object["reason"]),
+                (&"Status".into(), &reason.into())
+            );
+            assert!(seen.message().contains(part), "{way} {query} {seen:?}");
+        }
+    }
+}

@@ -7,7 +7,7 @@ use crate::probe::wire::{FIN, Frame};
 use crate::run;
 use crate::target::Service;
 use crate::trial::Trial;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(in crate::catalogue) const CASES: &[Case] = &[
     Case::must(
@@ -221,23 +221,45 @@ async fn fin_of_the_client(t: &mut Trial) -> Outcome {
     OK
 }
 
+/// Runtimes close all of a pair a second after its first end: a judge who is as late as that has asked nothing.
+const IN_TIME: Duration = Duration::from_millis(900);
+
 async fn fin_of_the_server(t: &mut Trial) -> Outcome {
-    let port = t.port(Service::HalfClose)?;
+    for _ in 0..5 {
+        if let Some(mut s) = after_servers_fin(t).await? {
+            s.works(t.port(Service::Echo)?, "after all this").await?;
+            return OK;
+        }
+    }
+    Err(Stop::Inconclusive(format!(
+        "this machine is too busy: to send 20000 bytes took it more than {IN_TIME:?}, five times"
+    )))
+}
+
+/// `None` if the server has reset the stream when the judge was late.
+async fn after_servers_fin(t: &mut Trial) -> Result<Option<Session>, Stop> {
     let mut s = t.session().await?;
-    let pair = s.pair(port).await?;
+    let begun = Instant::now();
+    let pair = s.pair(t.port(Service::HalfClose)?).await?;
     s.until("the banner and FIN", |s| s.ended(pair.data))
         .await?;
     let bytes = t.dice.bytes(20_000);
     s.write(pair.data, &bytes).await?;
     s.alive("after DATA behind the server's FIN").await?;
-    if !s.stream(pair.data).resets.is_empty() {
+    let was_reset = |s: &Session| !s.stream(pair.data).resets.is_empty();
+    if !was_reset(&s) {
+        s.finish(pair.data).await?;
+    }
+    let late = begun.elapsed() > IN_TIME;
+    if was_reset(&s) && !late {
         let expected = format!("no RST_STREAM {} after the server's FIN", pair.data);
         return Err(Stop::departure(expected, s.summary()));
     }
-    s.finish(pair.data).await?;
-    s.clean_end(pair).await?;
-    s.works(t.port(Service::Echo)?, "after all this").await?;
-    OK
+    let end = s.clean_end(pair).await;
+    if end.is_err() && late && was_reset(&s) {
+        return Ok(None);
+    }
+    end.map(|()| Some(s))
 }
 
 async fn fin_with(t: &mut Trial, payload: Option<&[u8]>) -> Outcome {
