@@ -377,6 +377,23 @@ fn other_reports_of_a_broken_server() {
 }
 
 #[test]
+fn a_wire_log_is_of_one_run() {
+    let directory = directory();
+    let wire = text(directory.path());
+    let own = directory.path().join("mine.txt");
+    fs::write(&own, "").unwrap();
+    for case in [ONE, "spdy/frame/empty-data@spdy"] {
+        let (code, ..) = said(&run(&["server", case, "--wire-log", &wire]));
+        assert_eq!(code, 0);
+        let there = directory.path().join(format!("{case}.txt"));
+        let mut left = files(directory.path());
+        left.retain(|file| *file != own);
+        assert_eq!(left, [there]);
+        assert!(own.exists());
+    }
+}
+
+#[test]
 fn wireshark_dissects_it() {
     let version = Command::new("tshark").arg("--version").output();
     if let Err(error) = version {
