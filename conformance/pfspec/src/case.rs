@@ -148,10 +148,20 @@ pub enum Stop {
         /// What came, or that nothing came.
         actual: String,
     },
+    /// Nothing came by which the case can tell: no connection, no HTTP, no upgrade to anything, bytes in which no
+    /// message can be read. Whoever may do as it likes has not done so by that.
+    NoAnswer {
+        /// What is accepted.
+        expected: String,
+        /// What came, or that nothing came.
+        actual: String,
+    },
     /// The server does not offer what the case is about.
     Unsupported(String),
     /// What the case needs besides the server failed.
     Inconclusive(String),
+    /// The judge failed.
+    Bug(String),
 }
 
 impl Stop {
@@ -162,15 +172,24 @@ impl Stop {
             actual: actual.into(),
         }
     }
+
+    /// Nothing by which a case can tell.
+    pub fn no_answer(expected: impl Into<String>, actual: impl Into<String>) -> Self {
+        Self::NoAnswer {
+            expected: expected.into(),
+            actual: actual.into(),
+        }
+    }
 }
 
 impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Departure { expected, actual } => {
+            Self::Departure { expected, actual } | Self::NoAnswer { expected, actual } => {
                 write!(f, "expected {expected}; got {actual}")
             }
             Self::Unsupported(text) | Self::Inconclusive(text) => f.write_str(text),
+            Self::Bug(text) => write!(f, "a bug of the judge: {text}"),
         }
     }
 }
@@ -433,8 +452,9 @@ impl Word {
                 Level::Should => Self::Should,
                 Level::Observed | Level::Quality => Self::Info,
             },
+            Err(Stop::NoAnswer { .. }) if level == Level::Must => Self::Fail,
             Err(Stop::Unsupported(_)) => Self::Unsupported,
-            Err(Stop::Inconclusive(_)) => Self::Inconclusive,
+            Err(Stop::NoAnswer { .. } | Stop::Inconclusive(_) | Stop::Bug(_)) => Self::Inconclusive,
         }
     }
 }

@@ -2,8 +2,10 @@
 
 use crate::case::{Case, Way, Word};
 use crate::exit::Failure;
+use crate::run::name_of;
 use crate::select;
 use serde::Deserialize;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// One entry. The first that means a case counts.
@@ -164,6 +166,63 @@ impl Expectations {
     }
 }
 
+impl Expectations {
+    /// The entry that means a case; if there is none, what one that has expired says, without its day.
+    #[must_use]
+    pub fn last_of(&self, case: &Case, way: Way) -> Option<Expectation> {
+        let means = |entry: &&Expectation| select::means(&entry.case, case, way);
+        let expired = || self.expired.iter().find(means);
+        self.of(case, way).cloned().or_else(|| {
+            expired().map(|entry| Expectation {
+                expires: None,
+                ..entry.clone()
+            })
+        })
+    }
+
+    /// What the entries say of the cases (`ID@WAY`) that have no result: an entry as it is if it means no other, or
+    /// else one for each.
+    #[must_use]
+    pub fn without(
+        &self,
+        catalogue: &[Case],
+        has_result: &dyn Fn(&str) -> bool,
+    ) -> Vec<Expectation> {
+        let mut kept: Vec<Expectation> = Vec::new();
+        for list in [&self.entries, &self.expired] {
+            let mut taken = BTreeSet::new();
+            for entry in list {
+                let ways = |case: &'_ Case| case.ways.to_vec();
+                let all = catalogue
+                    .iter()
+                    .flat_map(|case| ways(case).into_iter().map(move |way| (case, way)));
+                let names = all
+                    .filter(|(case, way)| select::means(&entry.case, case, *way))
+                    .map(|(case, way)| name_of(case, way));
+                let (judged, open): (Vec<String>, Vec<String>) =
+                    names.partition(|name| has_result(name));
+                // The first entry that means a case counts.
+                let open: Vec<String> = open
+                    .into_iter()
+                    .filter(|name| taken.insert(name.clone()))
+                    .collect();
+                if open.is_empty() || kept.contains(entry) {
+                    continue;
+                }
+                if judged.is_empty() {
+                    kept.push(entry.clone());
+                } else {
+                    kept.extend(open.into_iter().map(|case| Expectation {
+                        case,
+                        ..entry.clone()
+                    }));
+                }
+            }
+        }
+        kept
+    }
+}
+
 /// From 1.
 fn line_of(text: &str, at: usize) -> usize {
     let before = text.get(..at).unwrap_or(text);
@@ -218,11 +277,10 @@ pub struct Known {
     pub before: Option<Expectation>,
 }
 
-/// A file of expectations from a run: everything that is no plain PASS. Entries that were there and still hold keep
-/// their reasons.
+/// A file of expectations from a run: everything that is no plain PASS, and `kept`. Entries that were there and still
+/// hold keep their reasons.
 #[must_use]
-pub fn baseline(target: &str, known: &[Known]) -> String {
-    let quoted = |text: &str| toml::Value::from(text).to_string();
+pub fn baseline(target: &str, known: &[Known], kept: &[Expectation]) -> String {
     let target: String = target.chars().filter(|c| !c.is_control()).collect();
     let day = today();
     let mut text = format!(
@@ -234,31 +292,45 @@ pub fn baseline(target: &str, known: &[Known]) -> String {
         if plain || one.verdict == Word::Inconclusive {
             continue;
         }
-        text.push_str("\n[[expect]]\n");
-        let mut put = |key: &str, value: &str| {
-            text.push_str(&format!("{key} = {}\n", quoted(value)));
-        };
-        put("case", &one.name);
-        put("verdict", one.verdict.name());
-        if !one.seen.is_empty() {
-            put("seen", &one.seen);
-        }
-        match &one.before {
-            Some(before) if before.verdict == one.verdict => {
-                put("reason", &before.reason);
-                if let Some(issue) = &before.issue {
-                    put("issue", issue);
-                }
-                if let Some(day) = &before.expires {
-                    text.push_str(&format!("expires = {day}\n"));
-                }
-            }
-            _ => {
+        let before = one.before.as_ref();
+        let before = before.filter(|before| before.verdict == one.verdict);
+        let reason = before.map_or_else(
+            || {
                 let detail: String = one.detail.chars().take(200).collect();
                 let colon = if detail.is_empty() { "" } else { ": " };
-                put("reason", &format!("baseline of {day}{colon}{detail}"));
-            }
-        }
+                format!("baseline of {day}{colon}{detail}")
+            },
+            |before| before.reason.clone(),
+        );
+        text.push_str(&entry(&Expectation {
+            case: one.name.clone(),
+            verdict: one.verdict,
+            seen: (!one.seen.is_empty()).then(|| one.seen.clone()),
+            reason,
+            issue: before.and_then(|before| before.issue.clone()),
+            expires: before.and_then(|before| before.expires.clone()),
+        }));
+    }
+    text.extend(kept.iter().map(entry));
+    text
+}
+
+fn entry(entry: &Expectation) -> String {
+    let mut text = String::from("\n[[expect]]\n");
+    let mut put = |key: &str, value: &str| {
+        text.push_str(&format!("{key} = {}\n", toml::Value::from(value)));
+    };
+    put("case", &entry.case);
+    put("verdict", entry.verdict.name());
+    if let Some(seen) = &entry.seen {
+        put("seen", seen);
+    }
+    put("reason", &entry.reason);
+    if let Some(issue) = &entry.issue {
+        put("issue", issue);
+    }
+    if let Some(day) = &entry.expires {
+        text.push_str(&format!("expires = {day}\n"));
     }
     text
 }
@@ -375,7 +447,7 @@ mod tests {
             detail: "expected \"a\"; got '''b'''\u{7}\n[[expect]]".to_owned(),
             before: None,
         };
-        let text = baseline("a\nb", std::slice::from_ref(&known));
+        let text = baseline("a\nb", std::slice::from_ref(&known), &[]);
         let read = parse(&text);
         let entries = read.map(|all| all.entries).unwrap_or_default();
         assert_eq!(entries.len(), 1, "{text}");
@@ -385,10 +457,51 @@ mod tests {
         };
         assert_eq!(
             text.lines().skip(1).collect::<Vec<_>>(),
-            baseline("a b", &[again])
+            baseline("a b", &[again], &[])
                 .lines()
                 .skip(1)
                 .collect::<Vec<_>>()
         );
+    }
+
+    #[test]
+    fn what_did_not_run_is_kept() {
+        let catalogue = crate::catalogue::all();
+        let text = "[[expect]]\ncase='spdy/frame/joined@spdy'\nverdict='FAIL'\nreason='one'\n\
+                    [[expect]]\ncase='spdy/frame/joined'\nverdict='INFO'\nreason='both'\nissue='i'\n\
+                    [[expect]]\ncase='load/*'\nverdict='FAIL'\nreason='all'\nexpires=2099-01-01\n\
+                    [[expect]]\ncase='idle/*'\nverdict='FAIL'\nreason='old'\nexpires=2020-01-01\n";
+        let Ok(before) = parse(text) else {
+            unreachable!("it is no file of expectations")
+        };
+        let kept = |judged: &'static [&'static str]| {
+            let kept = before.without(&catalogue, &|name| judged.contains(&name));
+            let read = parse(&baseline("t", &[], &kept)).unwrap_or_default();
+            let of = |list: &[Expectation]| -> Vec<(String, String)> {
+                let pair = |one: &Expectation| (one.case.clone(), one.reason.clone());
+                list.iter().map(pair).collect()
+            };
+            (of(&read.entries), of(&read.expired))
+        };
+        let pair = |case: &str, reason: &str| (case.to_owned(), reason.to_owned());
+        let (all, old) = (pair("load/*", "all"), vec![pair("idle/*", "old")]);
+        let (one, both) = (pair("spdy/frame/joined@spdy", "one"), "both");
+        let whole = pair("spdy/frame/joined", both);
+        let apart = pair("spdy/frame/joined@tunnel", both);
+        assert_eq!(
+            kept(&[]),
+            (vec![one.clone(), whole, all.clone()], old.clone())
+        );
+        // A group of which a part was judged says no more of that part.
+        assert_eq!(
+            kept(&["spdy/frame/joined@spdy"]),
+            (vec![apart, all.clone()], old.clone())
+        );
+        assert_eq!(
+            kept(&["spdy/frame/joined@tunnel"]),
+            (vec![one, all.clone()], old.clone())
+        );
+        let both = &["spdy/frame/joined@tunnel", "spdy/frame/joined@spdy"];
+        assert_eq!(kept(both), (vec![all], old));
     }
 }

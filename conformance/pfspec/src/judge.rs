@@ -1,28 +1,32 @@
 //! One run, from the command line to the exit code.
 
-use crate::case::{Case, Way};
+use crate::case::{Case, Stop, Way};
 use crate::cli::{Choose, RunArgs, TagArg};
 use crate::exit::{Exit, Failure};
 use crate::expect::Expectations;
+use crate::interrupt::Interrupt;
 use crate::probe::session::PATIENCE;
 use crate::report::model::{LeftOut, Record};
+use crate::report::sink::Form;
 use crate::report::{one_line, plain};
-use crate::run::{Report, choose, name_of, reserved};
+use crate::run::{NOT_ASKED_FOR, Report, choose_for, name_of, reserved};
 use crate::screen::Screen;
 use crate::select;
 use crate::spec;
 use crate::spec::Clause;
-use crate::target::args::{TargetArgs, open};
-use crate::target::{Target, check};
+use crate::target::args::{Described, TargetArgs, describe};
+use crate::target::{Target, check_ways};
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
 mod reports;
 mod rounds;
 
-use reports::{check_reports, document, exit_of, finish, prepare};
+use reports::{Ended, Files, before, check_reports, document, exit_of, finish, prepare};
 use rounds::rounds;
 
 /// Checks every word of a choice.
@@ -47,7 +51,7 @@ pub fn left_out(choice: &Choose, case: &Case, way: Way) -> Option<&'static str> 
     let words = || choice.ids.iter().chain(&choice.cases);
     let means = |word: &String| select::means(word, case, way);
     if words().next().is_some() && !words().any(means) {
-        return Some("not asked for");
+        return Some(NOT_ASKED_FOR);
     }
     if choice.exclude.iter().any(means) {
         return Some("excluded");
@@ -70,6 +74,8 @@ struct Setting {
     words: Vec<String>,
     clauses: Vec<Clause>,
     expectations: Expectations,
+    /// What the file that is to be written says now, and what is expected.
+    before: Expectations,
     seed: u64,
     target: Arc<Target>,
     cases: Vec<(Case, Way)>,
@@ -91,9 +97,24 @@ pub async fn judge(
     args: RunArgs,
     screen: &mut Screen,
 ) -> Result<Exit, Failure> {
-    let (stop, stopped) = watch::channel(false);
-    interrupts(stop.clone())?;
-    let mut interrupted = stopped.clone();
+    let interrupt = Interrupt::listen()?;
+    let result = tokio::select! {
+        result = judged(target, args, &interrupt, screen) => result,
+        // What has begun to be written goes with what is dropped here.
+        () = interrupt.wait_again() => Ok(Exit::Interrupted),
+    };
+    if let Some(left) = interrupt.left() {
+        screen.say(&format!("warning: left behind: {}", one_line(&left)));
+    }
+    result
+}
+
+async fn judged(
+    target: &TargetArgs,
+    args: RunArgs,
+    interrupt: &Interrupt,
+    screen: &mut Screen,
+) -> Result<Exit, Failure> {
     let catalogue = crate::catalogue::all();
     check_words(&args.choose, &catalogue)?;
     let expectations = match &args.expect {
@@ -110,34 +131,64 @@ pub async fn judge(
         ));
     }
     check_reports(&args)?;
-    // A target that has begun to make things takes them away itself if it is interrupted.
-    let opened = open(target, args.profile).await;
-    if *interrupted.borrow_and_update() {
-        if let Ok(opened) = opened {
-            clean_up(&opened, screen).await;
-        } else if let Err(failure) = opened {
-            screen.say(&one_line(&failure.text));
-        }
-        return Ok(Exit::Interrupted);
+    let before = before(&args, &expectations, &catalogue)?;
+    let described = tokio::select! {
+        described = describe(target, args.profile) => described.map_err(|failure| on_one_line(&failure))?,
+        () = interrupt.wait() => return Ok(Exit::Interrupted),
+    };
+    // All that can be said without making anything comes before anything is made.
+    let (cases, left) = chosen(&args, &catalogue, &described)?;
+    if args.dry_run {
+        screen.print(&dry_run(&cases, &left));
+        return Ok(Exit::Expected);
     }
-    let opened = opened.map_err(|failure| Failure {
-        text: one_line(&failure.text),
-        ..failure
-    })?;
-    let opened = Arc::new(opened);
-    let result = with_target(
-        target,
-        args,
+    let files = prepare(&args)?;
+    screen.gives_results = args
+        .reports
+        .iter()
+        .all(|wanted| wanted.file.is_some() || wanted.form == Form::Text);
+    let opened = match Box::pin(caught(described.make(interrupt))).await {
+        // It has taken away what it made.
+        Err(failure) if interrupt.is_there() => {
+            screen.say(&one_line(&failure.text));
+            return Ok(Exit::Interrupted);
+        }
+        opened => Arc::new(opened.map_err(|failure| on_one_line(&failure))?),
+    };
+    let setting = Setting {
+        words: target.words(),
+        clauses: spec::clauses(),
         expectations,
-        &catalogue,
-        opened.clone(),
-        (stop, stopped),
-        screen,
-    )
-    .await;
+        before,
+        seed: args.seed.unwrap_or_else(new_seed),
+        target: opened.clone(),
+        cases,
+        left,
+        args,
+    };
+    let result = caught(with_target(&setting, files, interrupt, screen)).await;
     // Whatever came, nothing is left behind.
     clean_up(&opened, screen).await;
     result
+}
+
+fn on_one_line(failure: &Failure) -> Failure {
+    Failure {
+        text: one_line(&failure.text),
+        exit: failure.exit,
+    }
+}
+
+/// What `work` comes to; a panic in it is a failure too, so that the caller can still clean up.
+async fn caught<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let mut work = std::pin::pin!(work);
+    std::future::poll_fn(move |context| {
+        let polled = AssertUnwindSafe(|| work.as_mut().poll(context));
+        // What has panicked is not looked at again.
+        std::panic::catch_unwind(polled)
+            .unwrap_or_else(|_| Poll::Ready(Err(Failure::internal("a bug: see above"))))
+    })
+    .await
 }
 
 /// The target knows how long it may take.
@@ -147,18 +198,19 @@ async fn clean_up(target: &Target, screen: &mut Screen) {
     }
 }
 
-async fn with_target(
-    target: &TargetArgs,
-    args: RunArgs,
-    expectations: Expectations,
+/// The cases of a run, and those that are not.
+type Chosen = (Vec<(Case, Way)>, Vec<LeftOut>);
+
+fn chosen(
+    args: &RunArgs,
     catalogue: &[Case],
-    opened: Arc<Target>,
-    (stop, stopped): (watch::Sender<bool>, watch::Receiver<bool>),
-    screen: &mut Screen,
-) -> Result<Exit, Failure> {
-    let (mut cases, mut left) = choose(catalogue, &opened, &|case, way| {
+    described: &Described<'_>,
+) -> Result<Chosen, Failure> {
+    let (role, minor) = described.kind();
+    let (mut cases, mut left) = choose_for(catalogue, role, minor, &|case, way| {
         left_out(&args.choose, case, way)
     });
+    let is_empty = cases.is_empty();
     if let Some(shard) = args.shard {
         let (own, others): (Vec<_>, Vec<_>) = cases
             .into_iter()
@@ -175,92 +227,65 @@ async fn with_target(
         name: name_of(case, *way),
         reason: (*reason).to_owned(),
     });
-    let setting = Setting {
-        words: target.words(),
-        clauses: spec::clauses(),
-        expectations,
-        seed: args.seed.unwrap_or_else(new_seed),
-        target: opened,
-        cases,
-        left: left.collect(),
-        args,
-    };
-    if setting.args.dry_run {
-        screen.print(&dry_run(&setting));
-        return Ok(Exit::Expected);
+    let left: Vec<LeftOut> = left.collect();
+    // That a shard has no case of those that there are is as it should be.
+    if is_empty && !args.dry_run {
+        return Err(nothing_to_run(&left));
     }
-    if setting.cases.is_empty() && setting.args.shard.is_none() {
-        return Err(nothing_to_run(&setting));
+    Ok((cases, left))
+}
+
+async fn with_target(
+    setting: &Setting,
+    files: Files,
+    interrupt: &Interrupt,
+    screen: &mut Screen,
+) -> Result<Exit, Failure> {
+    if interrupt.is_there() {
+        return Ok(Exit::Interrupted);
     }
-    let files = prepare(&setting.args)?;
-    let mut interrupted = stopped.clone();
     if !setting.args.no_preflight {
+        let ways: Vec<Way> = setting.cases.iter().map(|(_, way)| *way).collect();
         tokio::select! {
-            checked = check(&setting.target, patience(&setting.args)) => {
+            checked = check_ways(&setting.target, &ways, patience(&setting.args)) => {
                 checked.map_err(|unusable| Failure::unreachable(unusable.to_string()))?;
             }
-            _ = interrupted.wait_for(|stop| *stop) => return Ok(Exit::Interrupted),
+            () = interrupt.wait() => return Ok(Exit::Interrupted),
         }
     }
     let started = SystemTime::now();
     let clock = Instant::now();
     // Departures and interrupts stop a run alike; only the user's stay.
     let (halt, halted) = watch::channel(false);
-    let forward = halt.clone();
+    let (forward, waiting) = (halt.clone(), interrupt.clone());
     let relay = tokio::spawn(async move {
-        let mut stopped = stopped;
-        if stopped.wait_for(|stop| *stop).await.is_ok() {
-            forward.send_replace(true);
-        }
+        waiting.wait().await;
+        forward.send_replace(true);
     });
-    let done = rounds(&setting, &halt, &halted, screen).await;
+    let done = rounds(setting, clock, &halt, &halted, screen).await;
     relay.abort();
-    let was_interrupted = *stop.borrow();
-    let stopped_early = *halted.borrow() && !was_interrupted;
-    let document = document(
-        &setting,
-        &done,
+    let interrupted = interrupt.is_there();
+    let ended = Ended {
         started,
-        clock.elapsed(),
-        was_interrupted,
-        stopped_early,
-    );
-    finish(&setting, &done, &document, files, screen)?;
-    Ok(exit_of(&document))
+        took: clock.elapsed(),
+        interrupted,
+        // The last of them may have stopped it.
+        stopped_early: *halted.borrow() && !interrupted && done.len() < setting.cases.len(),
+    };
+    let (reports, records): (Vec<Report>, Vec<Record>) = done
+        .into_iter()
+        .map(|done| (done.report, done.record))
+        .unzip();
+    let bug = reports
+        .iter()
+        .any(|report| matches!(report.outcome, Err(Stop::Bug(_))));
+    let document = document(setting, records, ended, bug);
+    finish(setting, &reports, &document, files, screen)?;
+    Ok(exit_of(&document, bug))
 }
 
 fn patience(args: &RunArgs) -> Duration {
     args.patience.map_or(PATIENCE, Duration::from_secs_f64)
-}
-
-/// The first signal stops the run, the second ends the program.
-fn interrupts(stop: watch::Sender<bool>) -> Result<(), Failure> {
-    #[cfg(unix)]
-    let mut terminate =
-        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-            .map_err(|error| Failure::internal(format!("cannot wait for signals: {error}")))?;
-    #[cfg(unix)]
-    let mut interrupt =
-        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())
-            .map_err(|error| Failure::internal(format!("cannot wait for signals: {error}")))?;
-    tokio::spawn(async move {
-        for last in [false, true] {
-            #[cfg(unix)]
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            #[cfg(not(unix))]
-            if tokio::signal::ctrl_c().await.is_err() {
-                return;
-            }
-            if last {
-                std::process::exit(i32::from(Exit::Interrupted.code()));
-            }
-            stop.send_replace(true);
-        }
-    });
-    Ok(())
 }
 
 /// Of the clock: runs differ unless told otherwise. Short enough for every reader of JSON.
@@ -272,9 +297,9 @@ fn new_seed() -> u64 {
     dice.roll() % 1_000_000_000
 }
 
-fn dry_run(setting: &Setting) -> String {
+fn dry_run(cases: &[(Case, Way)], left: &[LeftOut]) -> String {
     let mut text = String::new();
-    for (case, way) in &setting.cases {
+    for (case, way) in cases {
         text.push_str(&format!(
             "RUN {} ({}): {}\n",
             name_of(case, *way),
@@ -283,28 +308,20 @@ fn dry_run(setting: &Setting) -> String {
         ));
     }
     // Of what nobody asked for, the number is enough.
-    for left in setting
-        .left
-        .iter()
-        .filter(|left| left.reason != "not asked for")
-    {
+    for left in left.iter().filter(|left| left.reason != NOT_ASKED_FOR) {
         text.push_str(&format!("SKIP {}: {}\n", left.name, left.reason));
     }
     text.push_str(&format!(
         "{} would run, {} would not\n",
-        setting.cases.len(),
-        setting.left.len()
+        cases.len(),
+        left.len()
     ));
     text
 }
 
-fn nothing_to_run(setting: &Setting) -> Failure {
+fn nothing_to_run(left: &[LeftOut]) -> Failure {
     let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
-    for left in setting
-        .left
-        .iter()
-        .filter(|left| left.reason != "not asked for")
-    {
+    for left in left.iter().filter(|left| left.reason != NOT_ASKED_FOR) {
         *reasons.entry(&left.reason).or_default() += 1;
     }
     let reasons: Vec<String> = reasons
@@ -312,4 +329,23 @@ fn nothing_to_run(setting: &Setting) -> Failure {
         .map(|(reason, n)| format!("{n} {reason}"))
         .collect();
     Failure::usage(format!("nothing to run: {}", reasons.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_leaves_time_to_clean_up() {
+        let broken = caught(async {
+            tokio::task::yield_now().await;
+            let work: fn() -> Result<Exit, Failure> = || std::panic::panic_any("a slip");
+            work()
+        });
+        assert_eq!(
+            broken.await.map_err(|failure| failure.exit),
+            Err(Exit::Internal)
+        );
+        assert_eq!(caught(async { Ok(1) }).await, Ok(1));
+    }
 }

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod dice;
 pub mod exit;
 pub mod expect;
+pub mod interrupt;
 pub mod judge;
 pub mod probe;
 pub mod report;

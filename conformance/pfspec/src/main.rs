@@ -48,7 +48,10 @@ fn work(cli: Cli, screen: &mut Screen) -> Result<Exit, Failure> {
             check_place(&run.choose)?;
             let runtime = tokio::runtime::Runtime::new()
                 .map_err(|error| Failure::internal(format!("cannot start: {error}")))?;
-            return runtime.block_on(judge(&target, run, screen));
+            let result = runtime.block_on(judge(&target, run, screen));
+            // What is dialled still, or looked up, is of no interest any more.
+            runtime.shutdown_background();
+            return result;
         }
         Err(other) => *other,
     };

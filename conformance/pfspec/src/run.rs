@@ -1,10 +1,11 @@
 //! Runs cases against a target, several at once, and collects the results in the order of the catalogue.
 
-use crate::case::{Case, Outcome, Seen, Stop, Tag, Way, Word};
+use crate::case::{Case, Level, Outcome, Role, Seen, Stop, Tag, Way, Word};
 use crate::dice::Dice;
 use crate::probe::log::{Chunk, Item, Log};
-use crate::target::Target;
+use crate::target::{self, Target};
 use crate::trial::Trial;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -67,8 +68,8 @@ pub struct Plan {
     pub seed: u64,
     /// How long to wait for what should come at once.
     pub patience: Duration,
-    /// Stop at the first FAIL.
-    pub fail_fast: bool,
+    /// When the run began of which this is a part, for the times of its results.
+    pub began: Instant,
 }
 
 /// Runs the plan. `tell` hears of every case as it ends, in no order. `stop` becomes true when the user interrupts:
@@ -81,7 +82,7 @@ pub async fn run(
     mut stop: watch::Receiver<bool>,
     tell: &mut (dyn FnMut(&Report) + Send),
 ) -> Vec<Report> {
-    let began = Instant::now();
+    let began = plan.began;
     let slots = Arc::new(Semaphore::new(plan.jobs.max(1)));
     let (sender, mut results) = mpsc::unbounded_channel();
     let mut tasks = JoinSet::new();
@@ -114,16 +115,44 @@ pub async fn run(
             break;
         };
         tell(&report);
-        let failed = report.word == Word::Fail;
         done.push((index, report));
         // Whoever was told may have stopped it, while the next result is there already.
-        if failed && plan.fail_fast || *stop.borrow() {
+        if *stop.borrow() {
             break;
         }
     }
     tasks.shutdown().await;
+    if !*stop.borrow() {
+        for (index, report) in lost(plan, &done) {
+            tell(&report);
+            done.push((index, report));
+        }
+    }
     done.sort_by_key(|(index, _)| *index);
     done.into_iter().map(|(_, report)| report).collect()
+}
+
+/// Results for those cases of a plan that have none, though nobody stopped the run.
+fn lost(plan: &Plan, done: &[(usize, Report)]) -> Vec<(usize, Report)> {
+    let there: BTreeSet<usize> = done.iter().map(|(index, _)| *index).collect();
+    let all = plan.cases.iter().enumerate();
+    let lost = all.filter(|(index, _)| !there.contains(index));
+    lost.map(|(index, (case, way))| {
+        let outcome = Err(Stop::Bug("the result of this case was lost".to_owned()));
+        let report = Report {
+            word: Word::of(case.level, &outcome),
+            case: case.clone(),
+            way: *way,
+            outcome,
+            took: Duration::ZERO,
+            began: plan.began.elapsed(),
+            items: Vec::new(),
+            chunks: Vec::new(),
+            bytes: 0,
+        };
+        (index, report)
+    })
+    .collect()
 }
 
 /// What a loaded server does late is not to be laid to the cases beside; and what those do not to a case that counts.
@@ -149,7 +178,7 @@ async fn one(
     } else {
         let name = name_of(&case, way);
         let mut trial = Trial {
-            target,
+            target: target.clone(),
             way,
             dice: Dice::new(seed, &name),
             log: log.clone(),
@@ -166,16 +195,31 @@ async fn one(
             Ok(Err(_)) => Err(Stop::Inconclusive(format!(
                 "the case did not end within its {deadline:?}"
             ))),
-            Err(error) => Err(Stop::Inconclusive(format!("a bug of the judge: {error}"))),
+            Err(error) => Err(Stop::Bug(error.to_string())),
         }
+    };
+    let outcome = match outcome {
+        // Of what a server may do as it likes, silence says nothing unless it is about this request.
+        Err(Stop::Departure { expected, actual })
+            if case.level != Level::Must
+                && !log.has_answer("")
+                && !target::answers(&target, patience).await =>
+        {
+            Err(Stop::NoAnswer { expected, actual })
+        }
+        outcome => outcome,
     };
     // A server may say in its errors what it was sent.
     let outcome = outcome.map_err(|stop| match stop {
         Stop::Departure { expected, actual } => {
             Stop::departure(log.blot(&expected), log.blot(&actual))
         }
+        Stop::NoAnswer { expected, actual } => {
+            Stop::no_answer(log.blot(&expected), log.blot(&actual))
+        }
         Stop::Unsupported(text) => Stop::Unsupported(log.blot(&text)),
         Stop::Inconclusive(text) => Stop::Inconclusive(log.blot(&text)),
+        Stop::Bug(text) => Stop::Bug(log.blot(&text)),
     });
     let (items, chunks, bytes) = log.take();
     Report {
@@ -209,6 +253,9 @@ impl<T> Drop for Aborting<T> {
 /// A case that does not run, and why.
 pub type LeftOut = (Case, Way, &'static str);
 
+/// Why a case is left out that nobody named, where others were named.
+pub const NOT_ASKED_FOR: &str = "not asked for";
+
 /// Which cases of a catalogue run against a target, and which are left out, with the reason.
 #[must_use]
 pub fn choose(
@@ -216,18 +263,29 @@ pub fn choose(
     target: &Target,
     wanted: &dyn Fn(&Case, Way) -> Option<&'static str>,
 ) -> (Vec<(Case, Way)>, Vec<LeftOut>) {
+    choose_for(catalogue, target.role, target.minor, wanted)
+}
+
+/// The same for a kind of target and, if it is known, the Kubernetes minor version.
+#[must_use]
+pub fn choose_for(
+    catalogue: &[Case],
+    role: Role,
+    minor: Option<u16>,
+    wanted: &dyn Fn(&Case, Way) -> Option<&'static str>,
+) -> (Vec<(Case, Way)>, Vec<LeftOut>) {
     let (mut run, mut left) = (Vec::new(), Vec::new());
     for case in catalogue {
         for way in case.ways {
-            let reason = if !case.roles.contains(&target.role) {
+            let choice = wanted(case, *way);
+            let reason = if choice == Some(NOT_ASKED_FOR) {
+                choice
+            } else if !case.roles.contains(&role) {
                 Some("not for this kind of target")
-            } else if target
-                .minor
-                .is_some_and(|m| m < case.since.0 || m > case.since.1)
-            {
+            } else if minor.is_some_and(|m| m < case.since.0 || m > case.since.1) {
                 Some("not for this version")
             } else {
-                wanted(case, *way)
+                choice
             };
             match reason {
                 None => run.push((case.clone(), *way)),
@@ -247,5 +305,114 @@ pub fn reserved(case: &Case, slow: bool, hostile: bool) -> Option<&'static str> 
         Some("slow: runs with --slow only")
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::{Running, SESSIONS};
+    use crate::target::{NoPlace, Placing, Reach, Who};
+
+    /// A target that nobody can reach.
+    struct Nowhere;
+
+    impl Reach for Nowhere {
+        fn place(&self, _: Who) -> Placing<'_> {
+            Box::pin(async { Err(NoPlace::Unreachable("refused".to_owned())) })
+        }
+    }
+
+    fn nowhere() -> Arc<Target> {
+        Arc::new(Target {
+            name: "nowhere".to_owned(),
+            role: Role::Runtime,
+            minor: None,
+            ways: SESSIONS.to_vec(),
+            exec: None,
+            services: std::collections::BTreeMap::new(),
+            reach: Box::new(Nowhere),
+        })
+    }
+
+    fn breaks(_: &mut Trial) -> Running<'_> {
+        Box::pin(async {
+            let work: fn() -> Outcome = || std::panic::panic_any("a slip");
+            work()
+        })
+    }
+
+    fn asks(t: &mut Trial) -> Running<'_> {
+        Box::pin(async {
+            t.session().await?;
+            crate::case::OK
+        })
+    }
+
+    fn plan(cases: Vec<(Case, Way)>) -> Plan {
+        Plan {
+            cases,
+            jobs: 2,
+            seed: 1,
+            patience: Duration::from_millis(200),
+            began: Instant::now(),
+        }
+    }
+
+    async fn ran(cases: Vec<(Case, Way)>) -> Vec<Report> {
+        let (_stop, stopped) = watch::channel(false);
+        run(nowhere(), &plan(cases), stopped, &mut |_| {}).await
+    }
+
+    #[tokio::test]
+    async fn a_case_that_breaks_is_a_bug() {
+        let case = Case::must("a/a", "", &[], breaks);
+        let reports = ran(vec![(case, Way::Spdy)]).await;
+        let outcomes: Vec<&Outcome> = reports.iter().map(|report| &report.outcome).collect();
+        assert!(
+            matches!(outcomes.as_slice(), [Err(Stop::Bug(_))]),
+            "{outcomes:?}"
+        );
+    }
+
+    #[test]
+    fn a_lost_case_is_a_bug() {
+        let case = |id| Case::observed(id, "", &[], asks);
+        let plan = plan(vec![(case("a/a"), Way::Spdy), (case("a/b"), Way::Spdy)]);
+        let all = lost(&plan, &[]);
+        assert_eq!(all.len(), 2);
+        let lost: Vec<_> = lost(&plan, all.get(..1).unwrap_or_default());
+        let names: Vec<String> = lost.iter().map(|(_, report)| report.name()).collect();
+        assert_eq!(names, ["a/b@spdy"]);
+        let bugs = lost
+            .iter()
+            .all(|(_, r)| r.word == Word::Inconclusive && matches!(r.outcome, Err(Stop::Bug(_))));
+        assert!(bugs);
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_no_verdict() {
+        let cases = [Case::must, Case::should, Case::observed, Case::quality];
+        let cases = cases.map(|new| (new("a/a", "", &[], asks), Way::Spdy));
+        let words: Vec<Word> = ran(cases.into()).await.iter().map(|r| r.word).collect();
+        let none = Word::Inconclusive;
+        assert_eq!(words, [Word::Fail, none, none, none]);
+    }
+
+    #[tokio::test]
+    async fn times_are_of_the_whole_run() {
+        let mut plan = plan(vec![(Case::must("a/a", "", &[], asks), Way::Spdy)]);
+        plan.began = Instant::now()
+            .checked_sub(Duration::from_secs(100))
+            .unwrap_or_else(Instant::now);
+        let (_stop, stopped) = watch::channel(false);
+        let reports = run(nowhere(), &plan, stopped, &mut |_| {}).await;
+        assert!(
+            reports
+                .iter()
+                .all(|report| report.began >= Duration::from_secs(100)),
+            "{reports:?}"
+        );
+        assert_eq!(reports.len(), 1);
     }
 }

@@ -5,11 +5,17 @@ use std::io::{IsTerminal as _, Write as _, stderr, stdout};
 
 /// Both streams.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says another thing of two streams"
+)]
 pub struct Screen {
     colours: bool,
     live: bool,
     /// Whether a count stands on the last line.
     shown: bool,
+    /// Whether results go to standard output: not where a report does that programs read.
+    pub gives_results: bool,
 }
 
 impl Default for Screen {
@@ -20,6 +26,7 @@ impl Default for Screen {
             colours: stdout().is_terminal() && !plain && !dumb,
             live: stderr().is_terminal() && !dumb,
             shown: false,
+            gives_results: true,
         }
     }
 }
@@ -32,8 +39,11 @@ impl Screen {
         drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
     }
 
-    /// The line of a result.
+    /// The line of a result, unless standard output is for something else.
     pub fn result(&mut self, record: &Record) {
+        if !self.gives_results {
+            return;
+        }
         let line = record.line();
         let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
         let colour = match (record.is_expected(), record.verdict.as_str()) {

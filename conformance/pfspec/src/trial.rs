@@ -207,10 +207,7 @@ impl Trial {
         } else {
             let (ready, answer) = self.ask(&self.spdy_request()).await?;
             if answer.status != 101 {
-                return Err(Stop::departure(
-                    "101 for the upgrade to SPDY",
-                    answer.to_string(),
-                ));
+                return Err(self.not_upgraded("101 for the upgrade to SPDY", &answer));
             }
             Carrier::Plain(ready.connection)
         };
@@ -223,7 +220,7 @@ impl Trial {
         let (ready, answer) = self.ask(&request).await?;
         let expected = format!("101 for the WebSocket with {subprotocol}");
         if answer.status != 101 {
-            return Err(Stop::departure(expected, answer.to_string()));
+            return Err(self.not_upgraded(&expected, &answer));
         }
         let got = answer.field("sec-websocket-protocol").unwrap_or_default();
         if answer.field("sec-websocket-accept") != Some(&accept()) || got != subprotocol {
@@ -231,6 +228,15 @@ impl Trial {
             return Err(Stop::departure(expected, text));
         }
         Ok(WebSocket::new(ready.connection))
+    }
+
+    /// A right upgrade that is refused. If it is the first of its case, the case has not begun.
+    fn not_upgraded(&self, expected: &str, answer: &Answer) -> Stop {
+        if self.log.has_answer("101") {
+            Stop::departure(expected, answer.to_string())
+        } else {
+            Stop::no_answer(expected, answer.to_string())
+        }
     }
 
     /// Opens channels for ports in the form of this run; the first messages are still to be waited for.

@@ -9,8 +9,8 @@
 mod common;
 
 use common::{
-    Fake, ONE, SEVEN, SWITCH, directory, files, hold, judge, kubeconfig, pfspec, run, said, text,
-    until,
+    Fake, ONE, SEVEN, SWITCH, answer_json, body, directory, files, hold, judge, kubeconfig, pfspec,
+    run, said, text, until,
 };
 use pfspec::report::model::Document;
 use serde_json::Value;
@@ -19,6 +19,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 #[test]
 fn usage() {
@@ -48,6 +49,16 @@ fn usage() {
         (vec!["server", "-x", "nothing/*"], "no case is named"),
         (vec!["list", "nothing"], "no case is named"),
         (vec!["server", ONE, "-x", ONE], "nothing to run: 1 excluded"),
+        // A part of nothing is nothing too.
+        (
+            vec!["server", "-x", "*", "--shard", "1/1"],
+            "nothing to run",
+        ),
+        // It is not known what would be lost.
+        (
+            vec!["server", ONE, "--write-expect", &bad],
+            "it is not overwritten",
+        ),
         (
             vec!["server", ONE, "--expect", &bad],
             "line 1: missing field `reason`",
@@ -103,6 +114,20 @@ fn usage() {
     }
     let left: Vec<PathBuf> = files(directory.path());
     assert_eq!(left.len(), 2, "nothing is left behind: {left:?}");
+}
+
+#[test]
+fn a_dry_run_says_nothing_of_what_nobody_asked_for() {
+    let (code, out, error) = said(&run(&["server", "--dry-run", ONE]));
+    assert_eq!(code, 0, "{error}");
+    assert!(!out.contains("SKIP"), "{out}");
+    // Who asks for what is not for this target hears it.
+    let other = "http/upgrade/pod-unknown-to-node";
+    let (_, out, _) = said(&run(&["server", "--dry-run", other]));
+    assert!(
+        out.contains(&format!("SKIP {other}@http: not for this kind")),
+        "{out}"
+    );
 }
 
 #[test]
@@ -205,10 +230,103 @@ fn a_bad_server() {
         out.contains("Again: pfspec apiserver --kubeconfig") && out.contains("--seed"),
         "{out}"
     );
-    let (code, out, _) = judge(&fake, &["--no-preflight", "--fail-fast", "--jobs", "1"]);
+    // What made the result is in the command.
+    assert!(
+        out.contains("--patience 5 --no-preflight --case spdy/frame/joined@spdy"),
+        "{out}"
+    );
+    let (_, out, _) = judge(&fake, &["--no-preflight", ONE, "--timeout", "20"]);
+    assert!(out.contains("--timeout 20 --no-preflight"), "{out}");
+    let must = [
+        "--no-preflight",
+        "--fail-fast",
+        "--jobs",
+        "1",
+        "--tag",
+        "must",
+    ];
+    let directory = directory();
+    let known = directory.path().join("known.toml");
+    let written = text(&known);
+    let (code, out, error) = judge(&fake, &[&must[..], &["--write-expect", &written]].concat());
     assert_eq!(code, 1);
     assert_eq!(out.matches("FAIL ").count(), 1, "{out}");
     assert!(out.contains("Stopped at the first departure"), "{out}");
+    assert!(
+        error.contains("known.toml is not written") && !known.exists(),
+        "{error}"
+    );
+    // No case is missing behind the last.
+    let (code, out, _) = judge(&fake, &[&must[..], &[ONE]].concat());
+    assert_eq!(code, 1);
+    assert!(!out.contains("Stopped"), "{out}");
+}
+
+/// What a server may do as it likes is not that there is none.
+#[test]
+fn silence_is_no_verdict() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = listener.local_addr().unwrap().port();
+    drop(listener);
+    let silent = Fake::saying("");
+    let garbage = Fake::saying("SSH-2.0-OpenSSH_9.2\r\n");
+    let other = Fake::saying("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+    for port in [nobody, silent.port, garbage.port, other.port] {
+        let url = format!("http://127.0.0.1:{port}/");
+        let (code, out, error) = said(&run(&[
+            "server",
+            &url,
+            "--no-preflight",
+            "--tag",
+            "observed,quality,should",
+            "--way",
+            "spdy",
+            "spdy/*",
+            "pf/*",
+        ]));
+        assert_eq!(code, 5, "{out}{error}");
+        assert!(out.contains("INCONCLUSIVE spdy/"), "{out}");
+        assert!(!out.contains("INFO") && !out.contains("SHOULD"), "{out}");
+    }
+    // One that answers all others is silent about this.
+    let fake = Fake::new(|_, head, stream| {
+        if String::from_utf8_lossy(head).contains("SPDY/3.1") {
+            drop(stream.write_all(SWITCH.as_bytes()));
+            hold(stream);
+        }
+    });
+    let url = format!("http://127.0.0.1:{}/", fake.port);
+    let case = "http/upgrade/other-upgrade";
+    let (code, out, error) = said(&run(&["server", &url, case, "--no-preflight"]));
+    assert_eq!(code, 0, "{out}{error}");
+    assert!(out.starts_with(&format!("SHOULD {case}@http")), "{out}");
+}
+
+/// A server that has no answer on one way may have one on another.
+#[test]
+fn each_way_is_asked() {
+    let fake = Fake::new(|_, head, stream| {
+        if head.starts_with(b"GET ") {
+            drop(stream.write_all(SWITCH.as_bytes()));
+            hold(stream);
+        }
+    });
+    let quick = [
+        "--patience",
+        "1",
+        "--fail-fast",
+        "--jobs",
+        "1",
+        "--tag",
+        "must",
+        "chan/*",
+    ];
+    for more in [&["--way", "v4"][..], &[ONE]] {
+        let (code, out, error) = judge(&fake, &[&quick[..], more].concat());
+        assert_eq!(code, 1, "{out}{error}");
+    }
+    let (code, _, error) = judge(&fake, &["--patience", "1", ONE]);
+    assert_eq!(code, 3, "{error}");
 }
 
 #[test]
@@ -296,11 +414,22 @@ fn expectations() {
     assert_eq!(bad(&[]).0, 1);
     // What is written is what comes: the same run is as expected.
     let written = text(&directory.path().join("written.toml"));
-    let seven = |more: &[&str]| judge(&broken, &[&SEVEN[..], &["--no-preflight"], more].concat());
+    // Of the others there is nothing to know of a server that serves nothing.
+    let must = ["--no-preflight", "--tag", "must"];
+    let seven = |more: &[&str]| judge(&broken, &[&SEVEN[..], &must, more].concat());
     let (code, _, _) = seven(&["--write-expect", &written]);
     assert_eq!(code, 1);
     let (code, out, error) = seven(&["--expect", &written]);
     assert_eq!(code, 0, "{out}{error}");
+    // What did not run this time is kept, whichever file says it.
+    let all = fs::read_to_string(&written).unwrap();
+    assert!(all.matches("[[expect]]").count() >= 7, "{all}");
+    for more in [&["--expect", &written][..], &[]] {
+        let again = ["--no-preflight", ONE, "--write-expect", &written];
+        judge(&broken, &[&again[..], more].concat());
+        let (code, out, error) = seven(&["--expect", &written]);
+        assert_eq!(code, 0, "{out}{error}");
+    }
 }
 
 #[test]
@@ -337,6 +466,11 @@ fn a_flaky_server() {
     let (code, out, error) = judge(&fake(0), &[&more[..], &["1", "--repeat", "2"]].concat());
     assert_eq!(code, 1, "{out}{error}");
     assert!(!out.contains("flaky"), "{out}");
+    // It does not come between the lines of a report.
+    let json = ["30", "--repeat", "2", "--timeout", "3", "--report", "json"];
+    let (_, out, error) = judge(&fake(0), &[&more[..], &json].concat());
+    let report: Value = serde_json::from_str(&out).expect(&out);
+    assert_eq!(report["summary"]["flaky"], 1, "{error}");
     // INCONCLUSIVE in between is one.
     let (code, out, _) = judge(
         &fake(0),
@@ -363,6 +497,115 @@ fn a_flaky_server() {
         out.starts_with(&format!("INCONCLUSIVE {ONE}")) && out.contains("flaky, also: FAIL"),
         "{out}"
     );
+}
+
+/// A cluster in which a pod can be made that never runs, and what it was asked. It says nothing to what begins with
+/// `silent`.
+fn cluster(silent: &'static str) -> (Fake, Arc<Mutex<Vec<String>>>) {
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let list = asked.clone();
+    let fake = Fake::new(move |_, head, stream| {
+        let line = String::from_utf8_lossy(head);
+        let line = line.lines().next().unwrap_or_default().to_owned();
+        list.lock().unwrap().push(line.clone());
+        body(head, stream);
+        if line.starts_with(silent) {
+            hold(stream);
+        } else if line.starts_with("POST /api/v1/namespaces?") {
+            let made = r#"{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"pfspec-x1"}}"#;
+            answer_json("201 Created", made, stream);
+        } else {
+            answer_json("404 Not Found", "{}", stream);
+        }
+    });
+    (fake, asked)
+}
+
+#[test]
+fn nothing_is_made_for_nothing() {
+    let directory = directory();
+    let (fake, asked) = cluster("nothing");
+    let config = text(&fake.kubeconfig(directory.path()));
+    let missing = format!("json={}", text(&directory.path().join("no/such/report")));
+    for (more, expected) in [
+        (&["--dry-run"][..], 0),
+        (&["-x", "*"], 2),
+        (&["--report", &missing], 2),
+    ] {
+        let words = ["apiserver", "--kubeconfig", &config, ONE];
+        let (code, out, error) = said(&run(&[&words[..], more].concat()));
+        assert_eq!(code, expected, "{more:?}: {out}{error}");
+    }
+    let asked = asked.lock().unwrap();
+    assert!(
+        asked.iter().all(|line| line.starts_with("GET /version")),
+        "{asked:?}"
+    );
+}
+
+#[test]
+fn interrupted_before_the_first_case() {
+    let kill = |pid: u32, signal: &str| {
+        let killed = Command::new("kill")
+            .args([signal, &pid.to_string()])
+            .status();
+        assert!(killed.unwrap().success());
+    };
+    let start = |fake: &Fake, directory: &tempfile::TempDir| {
+        let config = text(&fake.kubeconfig(directory.path()));
+        let report = format!("json={}", text(&directory.path().join("a.json")));
+        pfspec(&[
+            "apiserver",
+            "--kubeconfig",
+            &config,
+            ONE,
+            "--report",
+            &report,
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+    };
+    let has = |asked: &Mutex<Vec<String>>, start: &str| {
+        let asked = asked.lock().unwrap();
+        asked.iter().any(|line| line.starts_with(start))
+    };
+    // While it finds out what is there: nothing is made any more.
+    for signal in ["-INT", "-HUP"] {
+        let directory = directory();
+        let (fake, asked) = cluster("GET /version");
+        let child = start(&fake, &directory);
+        until("it asks", || has(&asked, "GET /version"));
+        kill(child.id(), signal);
+        let (code, out, error) = said(&child.wait_with_output().unwrap());
+        assert_eq!(code, 130, "{signal}: {out}{error}");
+        assert!(!has(&asked, "POST"), "{signal}");
+    }
+    // While it makes the pod: the second one ends it at once, and says what stays.
+    let directory = directory();
+    let (fake, asked) = cluster("POST /api/v1/namespaces/pfspec-x1/pods");
+    let mut child = start(&fake, &directory);
+    until("it makes a pod", || {
+        has(&asked, "POST /api/v1/namespaces/pfspec-x1/pods")
+    });
+    kill(child.id(), "-INT");
+    let mut error = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    std::io::BufRead::read_line(&mut error, &mut said).unwrap();
+    assert!(
+        said.contains("again to end at once and leave namespace pfspec-x1"),
+        "{said}"
+    );
+    kill(child.id(), "-INT");
+    std::io::Read::read_to_string(&mut error, &mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
+    assert!(
+        said.contains("left behind: namespace pfspec-x1 (kubectl delete namespace pfspec-x1)"),
+        "{said}"
+    );
+    let left = files(directory.path());
+    assert_eq!(left.len(), 1, "the kubeconfig: {left:?}");
 }
 
 #[test]

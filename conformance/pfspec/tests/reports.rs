@@ -371,15 +371,36 @@ fn other_reports_of_a_broken_server() {
         markdown.contains(&format!("| FAIL | `{ONE}` |")),
         "{markdown}"
     );
-    assert!(
-        !markdown.contains("<b>") && !markdown.contains("@all"),
-        "{markdown}"
-    );
+    // Between backticks nobody is called, nothing is linked, and nothing is HTML.
+    assert!(markdown.contains("@all"), "{markdown}");
+    for line in markdown.lines() {
+        let outside = line.trim_start_matches('#').split('`').step_by(2);
+        let steers = outside.filter(|part| part.contains(['<', '@', '#', '&']));
+        assert_eq!(steers.count(), 0, "{line}");
+        assert_eq!(line.matches('`').count() % 2, 0, "{line}");
+    }
     let tap = read("tap");
     assert!(
         tap.starts_with("TAP version 14\n1..3\n") && tap.contains(&format!("not ok 1 - {ONE}\n")),
         "{tap}"
     );
+}
+
+#[test]
+fn a_wire_log_is_of_one_run() {
+    let directory = directory();
+    let wire = text(directory.path());
+    let own = directory.path().join("mine.txt");
+    fs::write(&own, "").unwrap();
+    for case in [ONE, "spdy/frame/empty-data@spdy"] {
+        let (code, ..) = said(&run(&["server", case, "--wire-log", &wire]));
+        assert_eq!(code, 0);
+        let there = directory.path().join(format!("{case}.txt"));
+        let mut left = files(directory.path());
+        left.retain(|file| *file != own);
+        assert_eq!(left, [there]);
+        assert!(own.exists());
+    }
 }
 
 #[test]

@@ -104,7 +104,7 @@ async fn passes(target: Arc<Target>, group: &str) {
         jobs: 4,
         seed: 1,
         patience: PATIENCE,
-        fail_fast: false,
+        began: std::time::Instant::now(),
     };
     let (_stop, stopped) = watch::channel(false);
     for report in run(target, &plan, stopped, &mut |_| {}).await {

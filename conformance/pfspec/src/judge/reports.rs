@@ -1,14 +1,16 @@
 //! Where reports go: checked before the run, written behind it.
 
-use super::{Done, Setting, patience};
+use super::{Setting, patience};
+use crate::case::{Case, Word};
 use crate::cli::RunArgs;
 use crate::exit::{Exit, Failure};
-use crate::expect::{self, Known};
+use crate::expect::{self, Expectation, Expectations, Known};
 use crate::report::model::{Document, FORMAT, Record, RunInfo, Summary, TargetInfo, Tool};
 use crate::report::sink::{Form, Place, Wanted, render};
 use crate::report::{pcapng, plain, wire};
 use crate::run::Report;
 use crate::screen::Screen;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -90,18 +92,50 @@ pub(super) fn prepare(args: &RunArgs) -> Result<Files, Failure> {
     })
 }
 
+/// What is known of the files that `--write-expect` is about: what is expected, and what the file says that will be
+/// written anew.
+pub(super) fn before(
+    args: &RunArgs,
+    expectations: &Expectations,
+    catalogue: &[Case],
+) -> Result<Expectations, Failure> {
+    let mut before = expectations.clone();
+    if let Some(path) = &args.write_expect
+        && args.expect.as_ref() != Some(path)
+        && path.is_file()
+    {
+        let there = Expectations::read(path, catalogue).map_err(|error| {
+            let text = format!(
+                "{}; it is not overwritten: mend it, or take it away",
+                error.text
+            );
+            Failure::usage(text)
+        })?;
+        before.entries.extend(there.entries);
+        before.expired.extend(there.expired);
+    }
+    Ok(before)
+}
+
+/// How a run went.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ended {
+    pub(super) started: SystemTime,
+    pub(super) took: Duration,
+    pub(super) interrupted: bool,
+    /// By a departure, before the last case.
+    pub(super) stopped_early: bool,
+}
+
 pub(super) fn document(
     setting: &Setting,
-    done: &[Done],
-    started: SystemTime,
-    took: Duration,
-    interrupted: bool,
-    stopped_early: bool,
+    results: Vec<Record>,
+    ended: Ended,
+    bug: bool,
 ) -> Document {
-    let since = started.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = ended.started.duration_since(UNIX_EPOCH).unwrap_or_default();
     let target = &setting.target;
     let args = &setting.args;
-    let results: Vec<Record> = done.iter().map(|done| done.record.clone()).collect();
     let mut document = Document {
         format: FORMAT,
         tool: Tool {
@@ -121,7 +155,7 @@ pub(super) fn document(
         run: RunInfo {
             started: rfc3339(since),
             started_unix: since.as_secs_f64(),
-            seconds: took.as_secs_f64(),
+            seconds: ended.took.as_secs_f64(),
             seed: setting.seed,
             jobs: args.jobs,
             patience_seconds: patience(args).as_secs_f64(),
@@ -129,21 +163,24 @@ pub(super) fn document(
             shard: args.shard.map(|shard| shard.to_string()),
             repeat: args.repeat,
             retries: args.retries,
-            interrupted,
-            stopped_early,
+            interrupted: ended.interrupted,
+            stopped_early: ended.stopped_early,
         },
         summary: Summary::of(&results),
         results,
         left_out: setting.left.clone(),
     };
-    document.summary.exit_code = exit_of(&document).code();
+    document.summary.exit_code = exit_of(&document, bug).code();
     document
 }
 
-pub(super) fn exit_of(document: &Document) -> Exit {
+/// `bug` is that the judge failed in a case: nothing can be built on the others either.
+pub(super) fn exit_of(document: &Document, bug: bool) -> Exit {
     let summary = &document.summary;
     if document.run.interrupted {
         Exit::Interrupted
+    } else if bug {
+        Exit::Internal
     } else if summary.departures + summary.unexpected_passes > 0 {
         Exit::Departures
     } else if summary.unexpected_inconclusive > 0 {
@@ -166,48 +203,54 @@ fn rfc3339(since: Duration) -> String {
 /// Writes every report, and the summary. What cannot be written does not keep the others from being written.
 pub(super) fn finish(
     setting: &Setting,
-    done: &[Done],
+    reports: &[Report],
     document: &Document,
     files: Files,
     screen: &mut Screen,
 ) -> Result<(), Failure> {
     let mut errors = Vec::new();
-    let mut put = |what: String, place: Place, bytes: &[u8]| {
-        if let Err(error) = place.write(bytes) {
-            errors.push(format!("cannot write {what}: {error}"));
-        }
-    };
-    let mut taken = false;
     for (wanted, place) in files.reports {
+        let on_screen = place.is_none();
+        if on_screen && wanted.form == Form::Text {
+            continue;
+        }
+        let text = match render(wanted.form, document) {
+            Ok(text) => text,
+            Err(error) => {
+                errors.push(format!("cannot make a report: {error}"));
+                continue;
+            }
+        };
         match (place, &wanted.file) {
-            (Some(place), Some(path)) => {
-                let text = render(wanted.form, document).map_err(Failure::internal)?;
-                put(path.display().to_string(), place, text.as_bytes());
-            }
-            _ if wanted.form == Form::Text => {}
-            _ => {
-                taken = true;
-                screen.print(&render(wanted.form, document).map_err(Failure::internal)?);
-            }
+            (Some(place), Some(path)) => put(path, place, text.as_bytes(), &mut errors),
+            _ => screen.print(&text),
         }
     }
     if let (Some(place), Some(path)) = (files.pcapng, &setting.args.pcapng) {
-        let reports: Vec<&Report> = done.iter().map(|done| &done.report).collect();
+        let reports: Vec<&Report> = reports.iter().collect();
         let bytes = pcapng::write(&reports, document.run.started_unix);
-        put(path.display().to_string(), place, &bytes);
+        put(path, place, &bytes, &mut errors);
     }
     if let (Some(place), Some(path)) = (files.baseline, &setting.args.write_expect) {
-        let text = expect::baseline(&document.target.name, &known(setting, done));
-        put(path.display().to_string(), place, text.as_bytes());
+        if document.run.interrupted || document.run.stopped_early {
+            screen.say(&format!(
+                "{} is not written: the run did not come to its end",
+                path.display()
+            ));
+        } else {
+            let (known, kept) = known(setting, reports, document);
+            let text = expect::baseline(&document.target.name, &known, &kept);
+            put(path, place, text.as_bytes(), &mut errors);
+        }
     }
     if let Some(directory) = &setting.args.wire_log {
         errors.extend(wire::write(document, directory).err());
     }
     let text = summary(document);
-    if taken {
-        screen.say(text.trim_end());
-    } else {
+    if screen.gives_results {
         screen.print(&text);
+    } else {
+        screen.say(text.trim_end());
     }
     if errors.is_empty() {
         Ok(())
@@ -216,18 +259,34 @@ pub(super) fn finish(
     }
 }
 
-fn known(setting: &Setting, done: &[Done]) -> Vec<Known> {
-    let known = |done: &Done| Known {
-        name: done.record.name.clone(),
-        verdict: done.report.word,
-        seen: done.record.seen.clone(),
-        detail: done.record.detail(),
-        before: setting
-            .expectations
-            .of(&done.report.case, done.report.way)
-            .cloned(),
-    };
-    done.iter().map(known).collect()
+fn put(path: &Path, place: Place, bytes: &[u8], errors: &mut Vec<String>) {
+    if let Err(error) = place.write(bytes) {
+        errors.push(format!("cannot write {}: {error}", path.display()));
+    }
+}
+
+/// What came, and the entries of cases of which nothing came.
+fn known(
+    setting: &Setting,
+    reports: &[Report],
+    document: &Document,
+) -> (Vec<Known>, Vec<Expectation>) {
+    let results = reports.iter().zip(&document.results);
+    let results = results.filter(|(report, _)| report.word != Word::Inconclusive);
+    let known: Vec<Known> = results
+        .map(|(report, record)| Known {
+            name: record.name.clone(),
+            verdict: report.word,
+            seen: record.seen.clone(),
+            detail: record.detail(),
+            before: setting.before.last_of(&report.case, report.way),
+        })
+        .collect();
+    let names: BTreeSet<&str> = known.iter().map(|known| known.name.as_str()).collect();
+    let kept = setting
+        .before
+        .without(&crate::catalogue::all(), &|name| names.contains(name));
+    (known, kept)
 }
 
 fn summary(document: &Document) -> String {
@@ -252,4 +311,49 @@ fn summary(document: &Document) -> String {
         text.push_str(&format!("Again: {}\n", plain(&first.reproduce)));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bug_has_a_code_of_its_own() {
+        let mut document = Document {
+            format: FORMAT,
+            tool: Tool {
+                name: String::new(),
+                version: String::new(),
+            },
+            target: TargetInfo {
+                name: String::new(),
+                role: String::new(),
+                kubernetes: None,
+                ways: Vec::new(),
+            },
+            run: RunInfo {
+                started: String::new(),
+                started_unix: 0.0,
+                seconds: 0.0,
+                seed: 0,
+                jobs: 1,
+                patience_seconds: 1.0,
+                strict: false,
+                shard: None,
+                repeat: 1,
+                retries: 0,
+                interrupted: false,
+                stopped_early: false,
+            },
+            summary: Summary::default(),
+            results: Vec::new(),
+            left_out: Vec::new(),
+        };
+        assert_eq!(exit_of(&document, false), Exit::Expected);
+        document.summary.departures = 1;
+        assert_eq!(exit_of(&document, false), Exit::Departures);
+        assert_eq!(exit_of(&document, true), Exit::Internal);
+        document.run.interrupted = true;
+        assert_eq!(exit_of(&document, true), Exit::Interrupted);
+    }
 }

@@ -5,16 +5,16 @@ use crate::case::{Level, Tag, Word};
 use crate::expect::{self, Standing};
 use crate::report::model::{Attempt, Record};
 use crate::report::quoted;
-use crate::report::sink::Form;
 use crate::run::{self, Plan, Report, name_of};
 use crate::screen::Screen;
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Runs the plan as often as asked for, and again what did not pass, if that is asked for.
 pub(super) async fn rounds(
     setting: &Setting,
+    clock: Instant,
     halt: &watch::Sender<bool>,
     halted: &watch::Receiver<bool>,
     screen: &mut Screen,
@@ -29,7 +29,7 @@ pub(super) async fn rounds(
                 setting.args.repeat
             ));
         }
-        for done in one_round(setting, seed, round, halt, halted, screen).await {
+        for done in one_round(setting, (seed, round), clock, halt, halted, screen).await {
             match all.get_mut(&done.record.name) {
                 None => {
                     all.insert(done.record.name.clone(), done);
@@ -91,8 +91,8 @@ fn attempt(record: &Record) -> Attempt {
 
 async fn one_round(
     setting: &Setting,
-    seed: u64,
-    round: u32,
+    (seed, round): (u64, u32),
+    clock: Instant,
     halt: &watch::Sender<bool>,
     halted: &watch::Receiver<bool>,
     screen: &mut Screen,
@@ -113,7 +113,7 @@ async fn one_round(
             jobs: args.jobs,
             seed,
             patience: patience(args),
-            fail_fast: false,
+            began: clock,
         };
         let mut again = Vec::new();
         let (mut count, mut bad) = (0, 0);
@@ -142,13 +142,7 @@ async fn one_round(
                         bad += 1;
                     }
                     let printed = !args.quiet || !record.is_expected() || !record.flaky.is_empty();
-                    if round == 0
-                        && printed
-                        && !args
-                            .reports
-                            .iter()
-                            .any(|wanted| wanted.file.is_none() && wanted.form != Form::Text)
-                    {
+                    if round == 0 && printed {
                         screen.result(&record);
                     }
                     if args.fail_fast && !record.is_expected() {
@@ -163,7 +157,12 @@ async fn one_round(
         screen.clear();
         let mut records: BTreeMap<String, Record> =
             ended.into_iter().map(|r| (r.name.clone(), r)).collect();
-        for report in reports {
+        for mut report in reports {
+            // The record has what other reports need of them.
+            if args.pcapng.is_none() {
+                report.items = Vec::new();
+                report.chunks = Vec::new();
+            }
             if let Some(record) = records.remove(&report.name()) {
                 earlier.insert(record.name.clone(), Done { report, record });
             }
@@ -179,11 +178,6 @@ async fn one_round(
             args.retries + 1
         ));
         cases = again;
-        if let Some(timeout) = args.timeout {
-            for (case, _) in &mut cases {
-                case.deadline = Duration::from_secs_f64(timeout);
-            }
-        }
     }
     results.into_values().collect()
 }
@@ -203,6 +197,15 @@ fn record_of(setting: &Setting, report: &Report, seed: u64) -> Record {
     }
     if let Some(minor) = setting.args.profile {
         words.extend(["--profile".to_owned(), format!("k8s-1.{minor}")]);
+    }
+    let args = &setting.args;
+    for (flag, seconds) in [("--patience", args.patience), ("--timeout", args.timeout)] {
+        if let Some(seconds) = seconds {
+            words.extend([flag.to_owned(), seconds.to_string()]);
+        }
+    }
+    if args.no_preflight {
+        words.push("--no-preflight".to_owned());
     }
     words.extend(["--case".to_owned(), report.name()]);
     let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();

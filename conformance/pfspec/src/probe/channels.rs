@@ -99,7 +99,8 @@ impl Channels {
     pub async fn prefaced(&mut self) -> Result<(), Stop> {
         let count = u8::try_from(self.ports.len() * 2).unwrap_or(u8::MAX);
         self.until("a first message on every channel", |channels| {
-            (0..count).all(|channel| channels.channel(channel).first.is_some())
+            let first = |channel| Some(channels.by_number.get(&channel)?.first.is_some());
+            (0..count).all(|channel| first(channel) == Some(true))
         })
         .await?;
         for channel in 0..count {
@@ -122,7 +123,7 @@ impl Channels {
     /// Passes bytes through a port that echoes; its number among the ports.
     pub async fn echo(&mut self, index: u8, bytes: &[u8]) -> Result<(), Stop> {
         let channel = index * 2;
-        let before = self.channel(channel).data.len();
+        let before = self.received(channel);
         for part in bytes.chunks(16 << 10) {
             self.send(channel, part).await?;
         }
@@ -131,10 +132,8 @@ impl Channels {
             bytes.len()
         );
         let whole = before + bytes.len();
-        self.until(&what, |channels| {
-            channels.channel(channel).data.len() >= whole
-        })
-        .await?;
+        self.until(&what, |channels| channels.received(channel) >= whole)
+            .await?;
         if self.channel(channel).data.get(before..) != Some(bytes) {
             return Err(Stop::departure(what, "other bytes"));
         }

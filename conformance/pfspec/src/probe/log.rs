@@ -178,6 +178,14 @@ impl Log {
         self.inner().kept >= KEPT
     }
 
+    /// Whether the server has answered in HTTP, with a status that begins so.
+    #[must_use]
+    pub fn has_answer(&self, status: &str) -> bool {
+        self.inner().items.iter().any(|item| {
+            (item.side, item.layer) == (Side::Server, Layer::Http) && item.text.starts_with(status)
+        })
+    }
+
     /// Says in the ladder what the case does now.
     pub fn note(&self, text: impl Into<String>) {
         self.item(0, Side::Judge, Layer::Note, text.into(), &[]);

@@ -43,7 +43,10 @@ pub(super) async fn until<W: Waits>(
                     .map(ToString::to_string)
                     .unwrap_or_default();
                 let text = format!("{end}; before it: {}", waits.came());
-                return Err(Stop::departure(what, text));
+                return Err(match waits.ended_by() {
+                    Some(End::Malformed(_)) => Stop::no_answer(what, text),
+                    _ => Stop::departure(what, text),
+                });
             }
         }
     }

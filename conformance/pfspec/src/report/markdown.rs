@@ -6,29 +6,11 @@ use super::plain;
 /// GitHub takes 65 536 characters.
 const LONGEST: usize = 60_000;
 
-/// Text that no Markdown and no HTML is found in.
-fn safe(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in plain(text).chars() {
-        match c {
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '&' => safe.push_str("&amp;"),
-            // `@name` calls somebody, `#1` and `://` link somewhere.
-            '@' => safe.push_str("&#64;"),
-            ':' => safe.push_str("&#58;"),
-            '\\' | '`' | '*' | '_' | '[' | ']' | '(' | ')' | '|' | '#' | '~' | '!' | '$' => {
-                safe.push('\\');
-                safe.push(c);
-            }
-            c => safe.push(c),
-        }
-    }
-    safe
-}
-
-/// Text between backticks: it has none, and no bar.
+/// Text between backticks: it has none, and no bar. In there GitHub neither calls people nor makes links.
 fn code(text: &str) -> String {
+    if text.trim().is_empty() {
+        return String::new();
+    }
     format!("`{}`", plain(text).replace('`', "'").replace('|', "¦"))
 }
 
@@ -36,7 +18,7 @@ fn code(text: &str) -> String {
 #[must_use]
 pub fn write(document: &Document) -> String {
     let (summary, run) = (&document.summary, &document.run);
-    let mut text = format!("## pfspec: {}\n\n", safe(&document.target.name));
+    let mut text = format!("## pfspec: {}\n\n", code(&document.target.name));
     if run.interrupted {
         text.push_str("**Interrupted: cases are missing.**\n\n");
     } else if run.stopped_early {
@@ -93,12 +75,12 @@ fn row(record: &Record) -> String {
     let detail = line.split_once(": ").map_or("", |(_, detail)| detail);
     let detail: String = detail.chars().take(600).collect();
     let clause = record.clauses.first();
-    let clause = clause.map(|c| format!("{} {}", c.number, safe(&c.title)));
+    let clause = clause.map(|c| format!("{} {}", c.number, code(&c.title)));
     format!(
         "| {} | {} | {} | {} |\n",
         record.verdict,
         code(&record.name),
-        safe(&detail),
+        code(&detail),
         clause.unwrap_or_default()
     )
 }

@@ -293,11 +293,18 @@ impl Record {
         let (mut seen, mut expected, mut actual, mut reason) = (String::new(), None, None, None);
         match &report.outcome {
             Ok(Seen(slug)) => seen = slug.to_string(),
-            Err(Stop::Departure {
-                expected: e,
-                actual: a,
-            }) => (expected, actual) = (Some(e.clone()), Some(a.clone())),
+            Err(
+                Stop::Departure {
+                    expected: e,
+                    actual: a,
+                }
+                | Stop::NoAnswer {
+                    expected: e,
+                    actual: a,
+                },
+            ) => (expected, actual) = (Some(e.clone()), Some(a.clone())),
             Err(Stop::Unsupported(text) | Stop::Inconclusive(text)) => reason = Some(text.clone()),
+            Err(bug @ Stop::Bug(_)) => reason = Some(bug.to_string()),
         }
         Self {
             name: report.name(),

@@ -2,10 +2,13 @@
 
 use super::model::{Document, Record};
 use super::{plain, unhex};
+use crate::run::name_of;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// Writes all files, in directories as the ids say.
+/// Writes all files, in directories as the ids say. Those of other cases are taken away: they are of an earlier run. But
+/// parts of one run may share a directory.
 ///
 /// # Errors
 /// What could not be written.
@@ -16,6 +19,19 @@ pub fn write(document: &Document, directory: &Path) -> Result<(), String> {
         fs::create_dir_all(parent)
             .and_then(|()| fs::write(&file, text(record)))
             .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+    }
+    if document.run.shard.is_some() {
+        return Ok(());
+    }
+    let written: BTreeSet<&str> = document.results.iter().map(|r| r.name.as_str()).collect();
+    for case in crate::catalogue::all() {
+        for name in case.ways.iter().map(|way| name_of(&case, *way)) {
+            let file = directory.join(format!("{name}.txt"));
+            if !written.contains(name.as_str()) && file.exists() {
+                fs::remove_file(&file)
+                    .map_err(|error| format!("cannot remove {}: {error}", file.display()))?;
+            }
+        }
     }
     Ok(())
 }

@@ -3,10 +3,12 @@
 use super::endpoint::{Asked, connect};
 use super::options::{BadUse, Describe, flagged, with_file};
 use super::pod::{self, Made, Wanted};
-use super::{NoPlace, Placing, Reach, Service, Target, Who, finish, interrupted};
+use super::{NoPlace, Placing, Reach, Service, Target, Who, finish};
 use crate::case::Role;
+use crate::interrupt::Interrupt;
 use anyhow::{Context as _, bail};
 use kube::Client;
+use kube::config::AuthInfo;
 use pf_program::cluster::{self, Choice};
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -17,6 +19,9 @@ pub const RBAC: &str = include_str!("../../rbac.yaml");
 
 /// The image of the pod, unless `--pod-image` says otherwise: what `conformance/cluster/echo` builds.
 pub const POD_IMAGE: &str = "lab.local/echo:1";
+
+/// How many seconds it may take until the pod runs, unless `--pod-wait` says otherwise.
+const POD_WAIT: u64 = 120;
 
 /// For one answer.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -50,7 +55,7 @@ pub struct ApiServerArgs {
     #[arg(long, value_name = "ARGUMENTS")]
     pub pod_args: Option<String>,
     /// Seconds that it may take until the pod runs
-    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    #[arg(long, value_name = "SECONDS", default_value_t = POD_WAIT)]
     pub pod_wait: u64,
     /// Kubeconfig of somebody who may look up pods and not forward
     #[arg(long, value_name = "FILE")]
@@ -64,18 +69,46 @@ pub struct ApiServerArgs {
     /// Kubeconfig of somebody who has the verb create on pods/portforward and not get
     #[arg(long, value_name = "FILE")]
     pub create_only_kubeconfig: Option<PathBuf>,
+    /// Bearer token instead of the kubeconfig's; other users of the machine may see it in the list of processes
+    #[arg(long, value_name = "TOKEN")]
+    pub token: Option<String>,
+    /// Speak for this user
+    #[arg(long = "as", value_name = "USER")]
+    pub impersonate: Option<String>,
+    /// Speak for a user of this group (may be repeated)
+    #[arg(long = "as-group", value_name = "GROUP", requires = "impersonate")]
+    pub impersonate_groups: Vec<String>,
     /// What is behind it.
     #[command(flatten)]
     pub describe: Describe,
 }
 
+/// An API server of which is known what it is. Nothing was made for it.
+pub(super) struct Known<'a> {
+    args: &'a ApiServerArgs,
+    config: kube::Config,
+    others: Vec<(Who, kube::Config)>,
+    client: Client,
+    /// Namespace, if one is named, and name of a pod that is there.
+    there: Option<(Option<String>, String)>,
+    pub(super) minor: Option<u16>,
+}
+
 impl ApiServerArgs {
-    /// Makes it the target: reads the kubeconfigs, asks for the version, makes the pod if it has to. Ctrl-C ends it,
-    /// and takes away what was made.
+    /// Makes it the target: reads the kubeconfigs, asks for the version, makes the pod if it has to.
     ///
     /// # Errors
     /// Why the kubeconfig cannot be used, the server does not answer or the pod does not run.
     pub async fn open(&self, minor: Option<u16>) -> anyhow::Result<Target> {
+        let known = self.known(minor).await?;
+        known.make(&Interrupt::never()).await
+    }
+
+    /// Reads the kubeconfigs and asks for the version.
+    ///
+    /// # Errors
+    /// Why the kubeconfig cannot be used.
+    pub(super) async fn known(&self, minor: Option<u16>) -> anyhow::Result<Known<'_>> {
         let choice = Choice {
             kubeconfig: self.kubeconfig.clone(),
             context: self.context.clone(),
@@ -83,7 +116,8 @@ impl ApiServerArgs {
             user: self.user.clone(),
         };
         let there = self.pod.as_deref().map(|pod| self.named(pod)).transpose()?;
-        let config = cluster::load(&choice).await?;
+        let mut config = cluster::load(&choice).await?;
+        self.overrule(&mut config);
         let mut others = Vec::new();
         for (who, file) in [
             (Who::Viewer, &self.viewer_kubeconfig),
@@ -103,27 +137,32 @@ impl ApiServerArgs {
             Some(minor) => Some(minor),
             None => minor_of(&client).await,
         };
-        let (made, namespace, pod) = if let Some((namespace, pod)) = there {
-            let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
-            (None, namespace, pod)
-        } else {
-            let made = self.make(&client).await?;
-            let (namespace, pod) = (made.namespace.clone(), made.pod.clone());
-            (Some(made), namespace, pod)
-        };
-        let version = minor.map_or_else(String::new, |minor| format!(" 1.{minor}"));
-        let name = format!(
-            "API server{version} at {}, pod {namespace}/{pod}",
-            origin(&config.cluster_url)
-        );
-        let reach = ApiServer {
+        Ok(Known {
+            args: self,
             config,
             others,
-            namespace,
-            pod,
-            made: made.map(|made| (client, made)),
-        };
-        Ok(finish(name, Role::Gateway, minor, &self.describe, Box::new(reach)).await)
+            client,
+            there,
+            minor,
+        })
+    }
+
+    /// What the command line says of the user counts before the kubeconfig.
+    fn overrule(&self, config: &mut kube::Config) {
+        let who = &mut config.auth_info;
+        if let Some(token) = &self.token {
+            *who = AuthInfo {
+                token: Some(token.clone().into()),
+                impersonate: who.impersonate.take(),
+                impersonate_groups: who.impersonate_groups.take(),
+                ..AuthInfo::default()
+            };
+        }
+        if self.impersonate.is_some() {
+            who.impersonate.clone_from(&self.impersonate);
+            let groups = &self.impersonate_groups;
+            who.impersonate_groups = (!groups.is_empty()).then(|| groups.clone());
+        }
     }
 
     /// Namespace, if one is named, and name of a pod that is there.
@@ -152,6 +191,14 @@ impl ApiServerArgs {
         if self.pod.is_none() {
             words.extend(flagged("--pod-image", Some(&self.pod_image)));
             words.extend(flagged("--pod-args", self.pod_args.as_ref()));
+            let wait = (self.pod_wait != POD_WAIT).then(|| self.pod_wait.to_string());
+            words.extend(flagged("--pod-wait", wait));
+        }
+        // The token is no word for reports.
+        words.extend(flagged("--token", self.token.as_ref().map(|_| "...")));
+        words.extend(flagged("--as", self.impersonate.as_ref()));
+        for group in &self.impersonate_groups {
+            words.extend(flagged("--as-group", Some(group)));
         }
         for (flag, file) in [
             ("--viewer-kubeconfig", &self.viewer_kubeconfig),
@@ -165,7 +212,7 @@ impl ApiServerArgs {
         words
     }
 
-    async fn make(&self, client: &Client) -> anyhow::Result<Made> {
+    async fn make(&self, client: &Client, interrupt: &Interrupt) -> anyhow::Result<Made> {
         let services = self.describe.services();
         let args: Vec<String> = match &self.pod_args {
             Some(args) => args.split_whitespace().map(str::to_owned).collect(),
@@ -187,14 +234,46 @@ impl ApiServerArgs {
             patience: Duration::from_secs(self.pod_wait),
         };
         let mut made = Made::default();
-        let stop = std::pin::pin!(interrupted());
-        if let Err(error) = pod::make(client, &wanted, &mut made, stop).await {
-            if let Err(left) = pod::remove(client, &made).await {
+        if let Err(error) = pod::make(client, &wanted, &mut made, interrupt).await {
+            if let Err(left) = pod::remove(client, &made, interrupt).await {
                 bail!("{error:#}\n{left}");
             }
             return Err(error);
         }
         Ok(made)
+    }
+}
+
+impl Known<'_> {
+    /// Makes the pod if it has to. An interrupt ends that, and takes away what was made.
+    ///
+    /// # Errors
+    /// Why the pod does not run.
+    pub(super) async fn make(self, interrupt: &Interrupt) -> anyhow::Result<Target> {
+        let (args, config, client) = (self.args, self.config, self.client);
+        let (made, namespace, pod) = if let Some((namespace, pod)) = self.there {
+            let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
+            (None, namespace, pod)
+        } else {
+            let made = args.make(&client, interrupt).await?;
+            let (namespace, pod) = (made.namespace.clone(), made.pod.clone());
+            (Some(made), namespace, pod)
+        };
+        let version = self
+            .minor
+            .map_or_else(String::new, |minor| format!(" 1.{minor}"));
+        let name = format!(
+            "API server{version} at {}, pod {namespace}/{pod}",
+            origin(&config.cluster_url)
+        );
+        let reach = Box::new(ApiServer {
+            config,
+            others: self.others,
+            namespace,
+            pod,
+            made: made.map(|made| (client, made, interrupt.clone())),
+        });
+        Ok(finish(name, Role::Gateway, self.minor, &args.describe, reach).await)
     }
 }
 
@@ -235,7 +314,7 @@ struct ApiServer {
     others: Vec<(Who, kube::Config)>,
     namespace: String,
     pod: String,
-    made: Option<(Client, Made)>,
+    made: Option<(Client, Made, Interrupt)>,
 }
 
 impl ApiServer {
@@ -280,7 +359,7 @@ impl Reach for ApiServer {
     fn clean_up(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
         Box::pin(async {
             match &self.made {
-                Some((client, made)) => pod::remove(client, made).await,
+                Some((client, made, interrupt)) => pod::remove(client, made, interrupt).await,
                 None => Ok(()),
             }
         })
@@ -312,6 +391,30 @@ mod tests {
         }
         let url = "https://me:hunter2@h:6443/x".parse().unwrap();
         assert_eq!(origin(&url), "https://h:6443");
+    }
+
+    #[test]
+    fn what_the_command_line_says_of_the_user() {
+        let args = ApiServerArgs {
+            token: Some("canary-of-the-command-line".to_owned()),
+            impersonate: Some("bob".to_owned()),
+            impersonate_groups: vec!["g".to_owned()],
+            pod_wait: 7,
+            ..ApiServerArgs::default()
+        };
+        let mut config = kube::Config::new("http://h".parse().unwrap());
+        config.auth_info.username = Some("u".to_owned());
+        args.overrule(&mut config);
+        let who = &config.auth_info;
+        assert!(who.token.is_some() && who.username.is_none());
+        assert_eq!(who.impersonate.as_deref(), Some("bob"));
+        assert_eq!(who.impersonate_groups, Some(vec!["g".to_owned()]));
+        let words = args.words().join(" ");
+        assert!(!words.contains("canary"), "{words}");
+        assert!(
+            words.contains("--token ... --as bob --as-group g") && words.contains("--pod-wait 7"),
+            "{words}"
+        );
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! What the command line says of the target. A kind of target has its variant and its arms here, and its arguments in a
 //! file of its own.
 
+use super::apiserver::Known;
 use super::options::BadUse;
 use super::{ApiServerArgs, KubeletArgs, RuntimeArgs, ServerArgs, Target};
+use crate::case::Role;
 use crate::exit::Failure;
+use crate::interrupt::Interrupt;
 use pf_program::cluster::Unreachable;
+use std::fmt;
 
 /// A target as the command line names it.
 #[derive(Debug, Clone)]
@@ -19,20 +23,59 @@ pub enum TargetArgs {
     Runtime(RuntimeArgs),
 }
 
-/// Makes the target, as one of this minor version of Kubernetes if it is given.
+/// A target of which is known what it is. Nothing was made for it that would have to be taken away.
+pub struct Described<'a>(State<'a>);
+
+enum State<'a> {
+    There(Box<Target>),
+    ToMake(Box<Known<'a>>),
+}
+
+/// Finds out what the target is, as one of this minor version of Kubernetes if it is given.
 ///
 /// # Errors
 /// Usage for what the command line or a kubeconfig says wrong, unreachable for the rest.
-pub async fn open(args: &TargetArgs, minor: Option<u16>) -> Result<Target, Failure> {
+pub async fn describe(args: &TargetArgs, minor: Option<u16>) -> Result<Described<'_>, Failure> {
     let opened = match args {
         TargetArgs::Server(args) => args.open(minor).await,
-        TargetArgs::ApiServer(args) => args.open(minor).await,
+        TargetArgs::ApiServer(args) => {
+            let known = args.known(minor).await.map_err(|error| failure(&error))?;
+            return Ok(Described(State::ToMake(Box::new(known))));
+        }
         TargetArgs::Kubelet(args) => args.open(minor).await,
         TargetArgs::Runtime(args) => args.open(minor).await,
     };
     let mut target = opened.map_err(|error| failure(&error))?;
     target.minor = minor.or(target.minor);
-    Ok(target)
+    Ok(Described(State::There(Box::new(target))))
+}
+
+impl Described<'_> {
+    /// What kind of server it is, and its minor version of Kubernetes if that is known.
+    #[must_use]
+    pub fn kind(&self) -> (Role, Option<u16>) {
+        match &self.0 {
+            State::There(target) => (target.role, target.minor),
+            State::ToMake(known) => (Role::Gateway, known.minor),
+        }
+    }
+
+    /// Makes it the target. An interrupt ends that, and takes away what was made.
+    ///
+    /// # Errors
+    /// As [`describe`].
+    pub async fn make(self, interrupt: &Interrupt) -> Result<Target, Failure> {
+        match self.0 {
+            State::There(target) => Ok(*target),
+            State::ToMake(known) => known.make(interrupt).await.map_err(|error| failure(&error)),
+        }
+    }
+}
+
+impl fmt::Debug for Described<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Described").field(&self.kind()).finish()
+    }
 }
 
 /// What kept a target from being made.

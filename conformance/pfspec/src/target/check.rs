@@ -57,13 +57,26 @@ impl fmt::Display for Unusable {
 
 impl std::error::Error for Unusable {}
 
-/// Asks once for each way, until one is served.
+/// Asks once for each way of the target, until one is served.
 ///
 /// # Errors
 /// What no case needs to be run for: there is no server, or it lets nobody in, or is something else.
 pub async fn check(target: &Target, patience: Duration) -> Result<(), Unusable> {
+    check_ways(target, &target.ways, patience).await
+}
+
+/// The same for those of the target's ways that are among `ways`; for all of them if none is.
+///
+/// # Errors
+/// As [`check`].
+pub async fn check_ways(target: &Target, ways: &[Way], patience: Duration) -> Result<(), Unusable> {
+    let asked = target.ways.iter().copied();
+    let mut asked: Vec<Way> = asked.filter(|way| ways.contains(way)).collect();
+    if asked.is_empty() {
+        asked.clone_from(&target.ways);
+    }
     let log = Log::default();
-    served(target, patience, &log)
+    served(target, &asked, patience, &log)
         .await
         .map_err(|unusable| Unusable {
             text: one_line(&log.blot(&unusable.text)),
@@ -71,10 +84,25 @@ pub async fn check(target: &Target, patience: Duration) -> Result<(), Unusable> 
         })
 }
 
-async fn served(target: &Target, patience: Duration, log: &Log) -> Result<(), Unusable> {
+async fn served(
+    target: &Target,
+    ways: &[Way],
+    patience: Duration,
+    log: &Log,
+) -> Result<(), Unusable> {
     let mut answers = Vec::new();
-    for way in &target.ways {
-        let answer = upgrade(target, *way, patience, log).await?;
+    let mut silent = Vec::new();
+    for way in ways {
+        let answer = match upgrade(target, *way, patience, log).await {
+            Ok(answer) => answer,
+            // It may have an answer to another question.
+            Err(none) if none.trouble == Trouble::NotHttp => {
+                answers.push(format!("{} gives no answer", way.name()));
+                silent.push(none);
+                continue;
+            }
+            Err(none) => return Err(none),
+        };
         if answer.status == 101 {
             if target.role != Role::Runtime {
                 return Ok(());
@@ -91,6 +119,11 @@ async fn served(target: &Target, patience: Duration, log: &Log) -> Result<(), Un
             return Err(unusable);
         }
         answers.push(format!("{} gives {}", way.name(), said(&answer)));
+    }
+    if silent.len() == answers.len()
+        && let Some(first) = silent.into_iter().next()
+    {
+        return Err(first);
     }
     let text = format!(
         "{}: an HTTP server, and nothing here forwards ports, expected 101 for one way at least: {}; check the path, whether the pod runs, and \
@@ -111,6 +144,18 @@ pub(super) async fn has_tunnel(target: &Target) -> bool {
     answer.is_ok_and(|answer| {
         answer.status == 101 && answer.field("sec-websocket-protocol") == Some(trial::TUNNEL)
     })
+}
+
+/// Whether the target answers a right request in HTTP, whatever it says.
+pub(crate) async fn answers(target: &Target, patience: Duration) -> bool {
+    let request = trial::upgrade(Way::Spdy, target.role, &[]);
+    let asked = async {
+        let place = target.reach.place(Who::Forwarder).await.ok()?;
+        ask(place, &request, patience, &Log::default()).await.ok()
+    };
+    // A dial may take longer than an answer.
+    let answer = tokio::time::timeout(patience * 2, asked).await;
+    answer.is_ok_and(|answer| answer.is_some())
 }
 
 async fn upgrade(
@@ -232,7 +277,7 @@ fn refused(target: &Target, answer: &Answer, again: bool) -> Unusable {
             let rule = match target.role {
                 Role::Gateway => {
                     "needed are the verbs get and create on pods/portforward in the pod's namespace \
-                     (rules to apply: conformance/pfspec/rbac.yaml)"
+                     (rules to apply: those that `pfspec rbac` prints)"
                 }
                 Role::Node => {
                     "needed are the verbs get and create on nodes/proxy, in a ClusterRole"

@@ -13,7 +13,8 @@ mod runtime;
 mod server;
 
 pub use apiserver::{ApiServerArgs, POD_IMAGE, RBAC};
-pub use check::{Trouble, Unusable, check};
+pub(crate) use check::answers;
+pub use check::{Trouble, Unusable, check, check_ways};
 pub use embedded::embedded;
 pub use kubelet::KubeletArgs;
 pub use options::{Describe, Tls};
@@ -198,22 +199,6 @@ impl fmt::Debug for Target {
             .field("role", &self.role)
             .finish_non_exhaustive()
     }
-}
-
-/// Waits for Ctrl-C, or for the request to end.
-async fn interrupted() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-            return;
-        }
-    }
-    drop(tokio::signal::ctrl_c().await);
 }
 
 /// Commands in a container of the pod, each a list of words.

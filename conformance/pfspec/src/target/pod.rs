@@ -1,11 +1,11 @@
 //! A pod of the judge's own, and its namespace: made, waited for, taken away again.
 
+use crate::interrupt::Interrupt;
 use anyhow::{Context as _, bail};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
-use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -41,14 +41,32 @@ pub(super) struct Made {
     pub pod: String,
 }
 
-/// That the user has had enough.
-pub(super) type Stop<'a> = Pin<&'a mut (dyn Future<Output = ()> + Send)>;
+impl Made {
+    /// What there is to take away, and the command that does it; nothing if there is nothing.
+    fn left(&self) -> Option<(String, String)> {
+        if self.own_namespace {
+            let command = format!("kubectl delete namespace {}", self.namespace);
+            Some((format!("namespace {}", self.namespace), command))
+        } else if self.pod.is_empty() {
+            None
+        } else {
+            let command = format!("kubectl delete pod -n {} {}", self.namespace, self.pod);
+            Some((format!("pod {}/{}", self.namespace, self.pod), command))
+        }
+    }
+
+    fn note(&self, interrupt: &Interrupt) {
+        if let Some((what, command)) = self.left() {
+            interrupt.leaves(format!("{what} ({command})"));
+        }
+    }
+}
 
 /// Waits a little, and no more once the user has had enough.
-async fn pause(stop: &mut Stop<'_>, time: Duration) -> anyhow::Result<()> {
+async fn pause(interrupt: &Interrupt, time: Duration) -> anyhow::Result<()> {
     tokio::select! {
         biased;
-        () = stop => bail!("interrupted"),
+        () = interrupt.wait() => bail!("interrupted"),
         () = sleep(time) => Ok(()),
     }
 }
@@ -60,10 +78,10 @@ pub(super) async fn make(
     client: &Client,
     wanted: &Wanted<'_>,
     made: &mut Made,
-    mut stop: Stop<'_>,
+    interrupt: &Interrupt,
 ) -> anyhow::Result<()> {
-    // From here on an interrupt does not end the program.
-    pause(&mut stop, Duration::ZERO).await?;
+    // Nothing is begun that is to be taken away at once.
+    pause(interrupt, Duration::ZERO).await?;
     if let Some(namespace) = wanted.namespace {
         namespace.clone_into(&mut made.namespace);
     } else {
@@ -83,6 +101,7 @@ pub(super) async fn make(
         let namespace = answer("creating a namespace", created)?;
         made.namespace = namespace.metadata.name.unwrap_or_default();
         made.own_namespace = true;
+        made.note(interrupt);
     }
     let pods: Api<Pod> = Api::namespaced(client.clone(), &made.namespace);
     let pod: Pod = serde_json::from_value(manifest(wanted))?;
@@ -94,20 +113,21 @@ pub(super) async fn make(
             Err(kube::Error::Api(status))
                 if status.message.contains("service account") && Instant::now() < deadline =>
             {
-                pause(&mut stop, LOOK).await?;
+                pause(interrupt, LOOK).await?;
             }
             created => break answer("creating a pod", created)?,
         }
     };
     made.pod = created.metadata.name.unwrap_or_default();
-    runs(&pods, made, wanted, stop).await
+    made.note(interrupt);
+    runs(&pods, made, wanted, interrupt).await
 }
 
 async fn runs(
     pods: &Api<Pod>,
     made: &Made,
     wanted: &Wanted<'_>,
-    mut stop: Stop<'_>,
+    interrupt: &Interrupt,
 ) -> anyhow::Result<()> {
     let deadline = Instant::now() + wanted.patience;
     loop {
@@ -125,7 +145,7 @@ async fn runs(
                 wanted.image,
                 wanted.patience
             ),
-            State::Waits(_) => pause(&mut stop, LOOK).await?,
+            State::Waits(_) => pause(interrupt, LOOK).await?,
         }
     }
 }
@@ -140,7 +160,7 @@ fn answer<T>(what: &str, answer: Result<T, kube::Error>) -> anyhow::Result<T> {
     match answer {
         Ok(it) => Ok(it),
         Err(kube::Error::Api(status)) if status.code == 403 => bail!(
-            "{what}: {}; the rules that pfspec needs are in conformance/pfspec/rbac.yaml, and with --pod \
+            "{what}: {}; the rules that pfspec needs are printed by `pfspec rbac`, and with --pod \
              NAMESPACE/NAME, a pod that is there, it needs fewer",
             status.message
         ),
@@ -250,15 +270,20 @@ fn state(pod: &Pod) -> State {
 ///
 /// # Errors
 /// What is left, and how to take it away by hand.
-pub(super) async fn remove(client: &Client, made: &Made) -> Result<(), String> {
-    let (what, command) = if made.own_namespace {
-        let command = format!("kubectl delete namespace {}", made.namespace);
-        (format!("namespace {}", made.namespace), command)
-    } else if made.pod.is_empty() {
+pub(super) async fn remove(
+    client: &Client,
+    made: &Made,
+    interrupt: &Interrupt,
+) -> Result<(), String> {
+    let removed = take_away(client, made).await;
+    // Whatever came, the caller says it.
+    interrupt.leaves_nothing();
+    removed
+}
+
+async fn take_away(client: &Client, made: &Made) -> Result<(), String> {
+    let Some((what, command)) = made.left() else {
         return Ok(());
-    } else {
-        let command = format!("kubectl delete pod -n {} {}", made.namespace, made.pod);
-        (format!("pod {}/{}", made.namespace, made.pod), command)
     };
     let mut last = String::new();
     for attempt in 0..3 {

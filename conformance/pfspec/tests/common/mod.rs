@@ -129,6 +129,24 @@ pub fn hold(stream: &mut TcpStream) {
     while stream.read(&mut bytes).is_ok_and(|n| n > 0) {}
 }
 
+/// Reads the body that a head announces.
+pub fn body(head: &[u8], stream: &mut TcpStream) {
+    let head = String::from_utf8_lossy(head).to_ascii_lowercase();
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length:"));
+    let length = length.and_then(|length| length.trim().parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    drop(stream.read_exact(&mut body));
+}
+
+/// Answers with a JSON object and ends the connection.
+pub fn answer_json(status: &str, json: &str, stream: &mut TcpStream) {
+    let head = "Content-Type: application/json\r\nConnection: close\r\nContent-Length";
+    let answer = format!("HTTP/1.1 {status}\r\n{head}: {}\r\n\r\n{json}", json.len());
+    drop(stream.write_all(answer.as_bytes()));
+}
+
 /// The answer to a request for SPDY.
 pub const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\
                           X-Stream-Protocol-Version: portforward.k8s.io\r\n\r\n";

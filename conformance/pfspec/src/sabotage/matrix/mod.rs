@@ -4,7 +4,7 @@ mod work;
 
 use super::document::Expected;
 use super::{Act, Fault, NONE, target};
-use crate::case::{Case, Level, Tag, Way, Word};
+use crate::case::{Case, Level, Stop, Tag, Way, Word};
 use crate::run::{Plan, Report, choose, name_of, reserved, run};
 use crate::select::glob;
 use crate::target::Target;
@@ -189,7 +189,7 @@ pub async fn judged(
         jobs: options.jobs,
         seed: options.seed,
         patience: options.patience,
-        fail_fast: false,
+        began: Instant::now(),
     };
     let (_stop, stopped) = watch::channel(false);
     let target = Arc::new(target(inner.clone(), fault));
@@ -199,7 +199,10 @@ pub async fn judged(
 /// Whether a case catches what it ran against.
 #[must_use]
 pub fn departs(report: &Report) -> bool {
-    matches!(report.word, Word::Fail | Word::Should)
+    // A server without a usable answer is caught, whatever the verdict is called.
+    let bound = matches!(report.case.level, Level::Must | Level::Should);
+    let silent = matches!(report.outcome, Err(Stop::NoAnswer { .. }));
+    matches!(report.word, Word::Fail | Word::Should) || bound && silent
 }
 
 /// What was seen, where that is the same from run to run.
