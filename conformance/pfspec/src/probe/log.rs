@@ -1,6 +1,6 @@
 //! The evidence of a case: every byte on every connection, with the time, and what it was.
 
-use super::secrets;
+use super::secrets::{Finder, Secrets};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -97,7 +97,9 @@ struct Inner {
     chunks: Vec<Chunk>,
     kept: usize,
     total: u64,
-    secrets: Vec<Vec<u8>>,
+    secrets: Secrets,
+    /// What finds them, until there is one more.
+    finder: Option<Arc<Finder>>,
 }
 
 /// The evidence of one case, shared by its connections.
@@ -113,7 +115,8 @@ impl Default for Log {
             chunks: Vec::new(),
             kept: 0,
             total: 0,
-            secrets: Vec::new(),
+            secrets: Secrets::default(),
+            finder: None,
         })))
     }
 }
@@ -187,30 +190,44 @@ impl Log {
     pub fn hide(&self, values: &[Vec<u8>]) {
         let mut inner = self.inner();
         for value in values {
-            for form in secrets::forms(value) {
-                if !inner.secrets.contains(&form) {
-                    inner.secrets.push(form);
-                }
+            if inner.secrets.add(value) {
+                inner.finder = None;
             }
         }
     }
 
-    /// A text without the secrets.
+    fn finder(&self) -> Arc<Finder> {
+        let mut inner = self.inner();
+        if let Some(finder) = &inner.finder {
+            return finder.clone();
+        }
+        let finder = Arc::new(inner.secrets.finder());
+        inner.finder = Some(finder.clone());
+        finder
+    }
+
+    /// A text without the secrets. Best before it is cut.
     #[must_use]
     pub fn blot(&self, text: &str) -> String {
-        secrets::blot_text(&self.inner().secrets, text)
+        self.finder().text(text)
+    }
+
+    /// The same with bytes.
+    pub fn blot_bytes(&self, bytes: &mut [u8]) {
+        self.finder().blot(bytes);
     }
 
     /// What there is, without the secrets: the ladder, the bytes, how many bytes there were.
     #[must_use]
     pub fn take(&self) -> (Vec<Item>, Vec<Chunk>, u64) {
+        let finder = self.finder();
         let mut inner = self.inner();
         let mut items = std::mem::take(&mut inner.items);
         let mut chunks = std::mem::take(&mut inner.chunks);
-        if !inner.secrets.is_empty() {
+        if !finder.is_empty() {
             let mut streams: BTreeMap<_, Vec<&mut Vec<u8>>> = BTreeMap::new();
             for item in &mut items {
-                item.text = secrets::blot_text(&inner.secrets, &item.text);
+                item.text = finder.text(&item.text);
                 let stream = streams.entry((item.connection, item.side, Some(item.layer)));
                 stream.or_default().push(&mut item.bytes);
             }
@@ -219,7 +236,7 @@ impl Log {
                 stream.or_default().push(&mut chunk.bytes);
             }
             for parts in streams.values_mut() {
-                secrets::blot_parts(&inner.secrets, parts);
+                finder.stream(parts);
             }
         }
         (items, chunks, inner.total)

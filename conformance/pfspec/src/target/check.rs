@@ -83,14 +83,14 @@ async fn served(target: &Target, patience: Duration, log: &Log) -> Result<(), Un
             let again = upgrade(target, *way, patience, log).await?;
             return match again.status {
                 101 => Ok(()),
-                _ => Err(refused(target, &again, true)),
+                _ => Err(refused(target, &again, true, log)),
             };
         }
-        let unusable = refused(target, &answer, false);
+        let unusable = refused(target, &answer, false, log);
         if unusable.trouble != Trouble::NoUpgrade {
             return Err(unusable);
         }
-        answers.push(format!("{} gives {}", way.name(), said(&answer)));
+        answers.push(format!("{} gives {}", way.name(), said(&answer, log)));
     }
     let text = format!(
         "{}: an HTTP server, and nothing here forwards ports, expected 101 for one way at least: {}; check the path, whether the pod runs, and \
@@ -201,22 +201,22 @@ fn no_answer(target: &Target, stop: &Stop) -> Unusable {
     Unusable::new(Trouble::NotHttp, text)
 }
 
-/// One line of what the server said.
-fn said(answer: &Answer) -> String {
+/// One line of what the server said, without secrets: they are no longer found once it is cut.
+fn said(answer: &Answer, log: &Log) -> String {
     let message = answer
         .status_object()
         .and_then(|status| Some(status.get("message")?.as_str()?.to_owned()));
     match message {
         Some(message) => {
-            let message: String = message.chars().take(400).collect();
+            let message: String = log.blot(&message).chars().take(400).collect();
             format!("{} {message:?}", answer.status)
         }
         None => answer.to_string(),
     }
 }
 
-fn refused(target: &Target, answer: &Answer, again: bool) -> Unusable {
-    let said = said(answer);
+fn refused(target: &Target, answer: &Answer, again: bool, log: &Log) -> Unusable {
+    let said = said(answer, log);
     let (trouble, text) = match answer.status {
         401 => {
             let advice = match target.role {
