@@ -138,7 +138,7 @@ async fn ask(
     log: &Log,
 ) -> Result<Answer, Stop> {
     let request = request.at(&place.path, &place.host);
-    let secrets = trial::secrets(&place.identity);
+    let secrets = trial::secrets(&place);
     log.hide(&secrets);
     let mut connection = Connection::new(place.io, log.clone(), secrets);
     let bytes = request.bytes(&place.identity);
@@ -148,9 +148,7 @@ async fn ask(
 
 fn no_place(target: &Target, none: NoPlace) -> Unusable {
     match none {
-        NoPlace::Unreachable(text)
-            if text.starts_with("tls:") || text.contains("TLS handshake") =>
-        {
+        NoPlace::NoTls(text) => {
             let text = text.lines().next().unwrap_or_default();
             let advice = if text.contains("InvalidContentType") || text.contains("corrupt message")
             {

@@ -16,6 +16,7 @@ pub use apiserver::{ApiServerArgs, POD_IMAGE, RBAC};
 pub use check::{Trouble, Unusable, check};
 pub use embedded::embedded;
 pub use kubelet::KubeletArgs;
+pub(crate) use options::query_values;
 pub use options::{Describe, Tls};
 pub use runtime::RuntimeArgs;
 pub use server::ServerArgs;
@@ -131,9 +132,11 @@ impl fmt::Debug for Place {
 pub enum NoPlace {
     /// The server cannot be reached: a result of a case.
     Unreachable(String),
+    /// The server can be reached, and TLS with it fails: a result of a case too.
+    NoTls(String),
     /// There is nobody of this kind, or no such thing.
     NotOffered(String),
-    /// Somebody else failed: whoever gives out the address.
+    /// Somebody else failed: whoever gives out the address, or the judge itself.
     Elsewhere(String),
 }
 
