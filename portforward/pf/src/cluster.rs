@@ -25,6 +25,7 @@ pub struct Unreachable {
 
 /// How far a connection came before it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Stage {
     /// Nothing was asked of the server: configuration, credentials, looking up its name, files and ports of this process.
     Local,

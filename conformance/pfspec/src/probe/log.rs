@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn what_is_not_kept_is_said() {
         let log = Log::default();
-        let part = [7; KEPT_OF_ITEM];
+        let part = vec![7; KEPT_OF_ITEM];
         let parts = KEPT / part.len();
         for _ in 0..=parts {
             log.item(1, Side::Judge, Layer::Raw, "step".to_owned(), &part);

@@ -308,7 +308,7 @@ mod tests {
             }
             // Any piece from within, as in two frames.
             for at in 0..length - FRAGMENT {
-                let mut piece = token[at..at + FRAGMENT].as_bytes().to_vec();
+                let mut piece = token.as_bytes()[at..at + FRAGMENT].to_vec();
                 assert!(finder.blot(&mut piece));
                 assert_eq!(piece, [b'*'; FRAGMENT]);
             }

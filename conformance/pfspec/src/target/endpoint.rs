@@ -41,7 +41,7 @@ pub(super) async fn connect(
         Some(protocols) => cluster::connect_with_alpn(config, protocols).await,
     };
     let host = config.cluster_url.authority().map(ToString::to_string);
-    let (io, agreed) = io.map_err(no_place)?;
+    let (io, agreed) = io.map_err(|error| no_place(&error))?;
     Ok(Place {
         io,
         agreed,
@@ -52,12 +52,12 @@ pub(super) async fn connect(
 }
 
 /// What is the judge's own, such as a name that cannot be looked up or too many open files, is not laid to the server.
-fn no_place(error: cluster::Unreachable) -> NoPlace {
+fn no_place(error: &cluster::Unreachable) -> NoPlace {
     let text = error.to_string();
     match error.stage() {
-        Stage::Local => NoPlace::Elsewhere(format!("no connection was tried: {text}")),
         Stage::Tcp => NoPlace::Unreachable(text),
         Stage::Tls => NoPlace::NoTls(text),
+        _ => NoPlace::Elsewhere(format!("no connection could be tried: {text}")),
     }
 }
 
