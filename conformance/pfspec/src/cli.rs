@@ -232,10 +232,10 @@ pub struct RunArgs {
         help_heading = "Reports"
     )]
     pub reports: Vec<crate::report::sink::Wanted>,
-    /// A file for each case: every step decoded and in hexadecimal
+    /// A file for each case: its steps (at most 20,000), decoded and, the first MiB of them, in hexadecimal
     #[arg(long, value_name = "DIR", help_heading = "Reports")]
     pub wire_log: Option<PathBuf>,
-    /// Every byte, for Wireshark
+    /// What went over the connections, for Wireshark: the first MiB of each case
     #[arg(long, value_name = "FILE", help_heading = "Reports")]
     pub pcapng: Option<PathBuf>,
     /// Print only what is not as expected

@@ -14,6 +14,7 @@ use pfspec::spec;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    many_files();
     drop(rustls::crypto::ring::default_provider().install_default());
     let words = with_subcommand(std::env::args_os().collect());
     let cli = match Cli::try_parse_from(words) {
@@ -38,6 +39,25 @@ fn main() -> ExitCode {
         Err(failure) => {
             screen.say(&format!("error: {failure}"));
             failure.exit.into()
+        }
+    }
+}
+
+/// Allows as many open files as cases that hold hundreds of connections need, as far as the system lets us. Of millions,
+/// which some systems would allow, children that go through all their files would suffer.
+fn many_files() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        const ENOUGH: u64 = 1 << 16;
+        let limit = getrlimit(Resource::Nofile);
+        let wanted = limit.maximum.unwrap_or(ENOUGH).min(ENOUGH);
+        if limit.current.is_some_and(|current| current < wanted) {
+            let more = Rlimit {
+                current: Some(wanted),
+                maximum: limit.maximum,
+            };
+            setrlimit(Resource::Nofile, more).ok();
         }
     }
 }

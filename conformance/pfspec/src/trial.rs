@@ -8,7 +8,7 @@ use crate::probe::http::{Answer, Request};
 use crate::probe::log::Log;
 use crate::probe::session::{Carrier, Session};
 use crate::probe::websocket::WebSocket;
-use crate::target::{NoPlace, Service, Target, Who};
+use crate::target::{NoPlace, Place, Service, Target, Who, query_values};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use sha1::{Digest as _, Sha1};
 use std::sync::Arc;
@@ -150,10 +150,21 @@ impl Trial {
         self.placed(self.target.reach.place_with_alpn(protocols).await)
     }
 
-    fn placed(&self, placed: Result<crate::target::Place, NoPlace>) -> Result<Ready, Stop> {
+    /// The same; the inner error says why TLS failed.
+    pub async fn handshake_with_alpn(
+        &self,
+        protocols: &[&[u8]],
+    ) -> Result<Result<Ready, String>, Stop> {
+        match self.target.reach.place_with_alpn(protocols).await {
+            Err(NoPlace::NoTls(text)) => Ok(Err(text)),
+            placed => self.placed(placed).map(Ok),
+        }
+    }
+
+    fn placed(&self, placed: Result<Place, NoPlace>) -> Result<Ready, Stop> {
         match placed {
             Ok(place) => {
-                let hidden = secrets(&place.identity);
+                let hidden = secrets(&place);
                 self.log.hide(&hidden);
                 Ok(Ready {
                     connection: Connection::new(place.io, self.log.clone(), hidden),
@@ -164,6 +175,7 @@ impl Trial {
                 })
             }
             Err(NoPlace::Unreachable(text)) => Err(Stop::departure("a connection", text)),
+            Err(NoPlace::NoTls(text)) => Err(Stop::departure("a connection with TLS", text)),
             Err(NoPlace::NotOffered(text)) => Err(Stop::Unsupported(text)),
             Err(NoPlace::Elsewhere(text)) => Err(Stop::Inconclusive(text)),
         }
@@ -253,12 +265,14 @@ impl Trial {
     }
 }
 
-/// Those of the fields of identity that nobody is to see.
-pub(crate) fn secrets(identity: &[(String, Vec<u8>)]) -> Vec<Vec<u8>> {
+/// The fields of identity that nobody is to see, and the values of the path's query.
+pub(crate) fn secrets(place: &Place) -> Vec<Vec<u8>> {
     // Whom one speaks for is no secret.
     let public = |name: &str| name == "user-agent" || name.starts_with("impersonate-");
-    let secret = identity.iter().filter(|(name, _)| !public(name));
-    secret.map(|(_, value)| value.clone()).collect()
+    let fields = place.identity.iter().filter(|(name, _)| !public(name));
+    let mut values: Vec<Vec<u8>> = fields.map(|(_, value)| value.clone()).collect();
+    values.extend(query_values(&place.path));
+    values
 }
 
 fn ports_query(role: Role, ports: &[u16]) -> String {

@@ -90,6 +90,25 @@ fn usage() {
             vec!["server", ONE, "--write-expect", &missing],
             "cannot write the expectations",
         ),
+        (
+            vec!["server", "--insecure", ONE],
+            "--insecure is for a server with a URL",
+        ),
+        (
+            vec!["server", "--role", "node", ONE],
+            "--role is for a server with a URL",
+        ),
+        (
+            vec![
+                "server",
+                "--embedded",
+                "--exec-succeeds",
+                "a",
+                "--exec-fails",
+                "b",
+            ],
+            "--exec-succeeds is for a server with a URL",
+        ),
         (vec!["server", "--shard", "3/2"], "a part of the whole"),
         (vec!["server", "--profile", "k8s-1.12"], "from k8s-1.29 on"),
         (vec!["server", "--retries", "4"], "4 is not in 0..=3"),
@@ -114,6 +133,57 @@ fn usage() {
     }
     let left: Vec<PathBuf> = files(directory.path());
     assert_eq!(left.len(), 2, "nothing is left behind: {left:?}");
+}
+
+/// Runs it with limits on open files, `-n 20` or `-Sn 20`.
+#[cfg(unix)]
+fn run_with_files(limit: &str, arguments: &[&str]) -> std::process::Output {
+    let script = format!("ulimit {limit} && exec \"$@\"");
+    let mut command = Command::new("sh");
+    command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_pfspec")]);
+    command.args(arguments).output().expect("sh runs")
+}
+
+#[test]
+#[cfg(unix)]
+fn too_few_files() {
+    // The judge allows itself what the system allows.
+    let (code, out, errors) = said(&run_with_files(
+        "-Sn 40",
+        &["server", "spdy/frame", "-x", "*@tunnel"],
+    ));
+    assert_eq!(code, 0, "{out}{errors}");
+    // Where that is too little, it says so, and nothing of the server.
+    let directory = directory();
+    let fake = Fake::new(|_, _, stream| hold(stream));
+    let url = format!("http://127.0.0.1:{}/p", fake.port);
+    let report = text(&directory.path().join("json"));
+    let json = format!("json={report}");
+    let arguments = [
+        "server",
+        &url,
+        "--no-preflight",
+        "--patience",
+        "1",
+        "--report",
+        &json,
+        "spdy/frame",
+        "--way",
+        "spdy",
+        "--jobs",
+        "40",
+    ];
+    let (_, out, errors) = said(&run_with_files("-n 24", &arguments));
+    let document = Document::read(std::path::Path::new(&report)).unwrap();
+    let without: Vec<_> = document
+        .results
+        .iter()
+        .filter(|result| result.detail().contains("Too many open files"))
+        .collect();
+    assert!(!without.is_empty(), "{out}{errors}");
+    for result in without {
+        assert_eq!(result.verdict, "INCONCLUSIVE", "{}", result.detail());
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ use common::{
     CANARY, Fake, ONE, SEVEN, SWITCH, directory, files, judge, kubeconfig, run, run_seven, said,
     text,
 };
+use pfspec::probe::wire::{Encoder, Frame};
 use pfspec::report::hex;
 use pfspec::report::model::Document;
 use serde_json::Value;
@@ -109,6 +110,176 @@ fn no_secret_anywhere() {
         json.contains(&format!("who is {}?", "*".repeat(CANARY.len()))),
         "{json}"
     );
+}
+
+/// A server that has seen whoever asks, and says so in every way that is cut or escaped.
+fn telltale(secret: &str) -> Fake {
+    let secret = secret.to_owned();
+    Fake::new(move |number, head, stream| {
+        let own = String::from_utf8_lossy(head).into_owned();
+        let message = serde_json::to_string(&format!("you are {secret}, {}", "x".repeat(300)));
+        let status = format!(r#"{{"kind":"Status","message":{}}}"#, message.unwrap());
+        let bad = |body: &str| {
+            let length = body.len();
+            format!("HTTP/1.1 400 Bad\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
+        };
+        let answer = match number % 5 {
+            0 => bad(&status),
+            1 => bad(&own),
+            2 => bad(&format!("{}{secret}", "x".repeat(170))),
+            3 => format!("you are {secret}").into_bytes(),
+            _ => {
+                let mut encoder = Encoder::default();
+                let reply = Frame::SynReply {
+                    id: 1,
+                    flags: 0,
+                    headers: vec![("who".to_owned(), format!("{}{secret}", "x".repeat(30)))],
+                };
+                let mut bytes = SWITCH.as_bytes().to_vec();
+                bytes.extend(encoder.encode(&reply));
+                for piece in secret.as_bytes().chunks(30) {
+                    let payload = piece.to_vec();
+                    let (id, flags) = (1, 0);
+                    bytes.extend(encoder.encode(&Frame::Data { id, flags, payload }));
+                }
+                bytes
+            }
+        };
+        drop(stream.write_all(&answer));
+    })
+}
+
+#[test]
+fn no_secret_that_was_cut_or_escaped() {
+    let token = |length: usize| -> String {
+        let mut state = 7u32;
+        let next = |_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            char::from_digit((state >> 16) & 31, 32).unwrap()
+        };
+        (0..length).map(next).collect()
+    };
+    let password = "hunt\"er\\zwei-\"canary\"-<3f81>";
+    let basic = format!(
+        "username: me\n    password: {}",
+        serde_json::to_string(password).unwrap()
+    );
+    for (user, secret, pieces) in [
+        (String::new(), token(64), Vec::new()),
+        (String::new(), token(1000), Vec::new()),
+        (basic, password.to_owned(), vec!["hunt", "zwei-", "canary"]),
+    ] {
+        let user = if user.is_empty() {
+            format!("token: {secret}")
+        } else {
+            user
+        };
+        let pieces: Vec<String> = if pieces.is_empty() {
+            // What a cut leaves, and what stands within.
+            let within = (0..secret.len() - 16).map(|at| secret[at..at + 16].to_owned());
+            within.chain([secret[..6].to_owned()]).collect()
+        } else {
+            pieces.into_iter().map(str::to_owned).collect()
+        };
+        for more in [&["--no-preflight"][..], &[]] {
+            let directory = directory();
+            let fake = telltale(&secret);
+            let config = text(&kubeconfig(directory.path(), fake.port, &user));
+            let out = directory.path().join("out");
+            fs::create_dir(&out).unwrap();
+            let at = |name: &str| text(&out.join(name));
+            let forms = ["json", "html", "junit", "sarif", "md", "tap"];
+            let reports = forms.map(|form| format!("{form}={}", at(form))).join(",");
+            let (wire, capture) = (at("wire"), at("pcapng"));
+            let mut arguments = vec!["apiserver", "--kubeconfig", &config, "--pod", "web"];
+            arguments.extend(["--report", &reports, "--wire-log", &wire]);
+            arguments.extend(["--pcapng", &capture, "--patience", "1", "--jobs", "1"]);
+            arguments.extend(more);
+            let result = run_seven(&arguments);
+            let mut all = vec![
+                (PathBuf::from("stdout"), result.stdout),
+                (PathBuf::from("stderr"), result.stderr),
+            ];
+            for path in files(&out) {
+                let bytes = fs::read(&path).unwrap();
+                all.push((path, bytes));
+            }
+            assert!(all.len() > 15 || more.is_empty(), "{}", all.len());
+            let hidden = |bytes: &[u8]| memchr::memmem::find(bytes, b"you are ***").is_some();
+            assert!(all.iter().any(|(_, bytes)| hidden(bytes)), "{more:?}");
+            for (path, bytes) in &all {
+                for piece in &pieces {
+                    let spaced: Vec<String> = piece.bytes().map(|b| format!("{b:02x}")).collect();
+                    for form in [piece.clone(), hex(piece.as_bytes()), spaced.join(" ")] {
+                        let found = memchr::memmem::find(bytes, form.as_bytes());
+                        assert!(found.is_none(), "{form} in {}", path.display());
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn no_secret_of_the_command_line() {
+    let directory = directory();
+    let fake = Fake::new(|_, head, stream| {
+        let head = format!("HTTP/1.1 400 Bad\r\n\r\n{}", String::from_utf8_lossy(head));
+        drop(stream.write_all(head.as_bytes()));
+    });
+    let url = format!(
+        "http://127.0.0.1:{}/p?token=canary%2Dquery-3f81&x=1",
+        fake.port
+    );
+    let command = format!("true canary-command; echo '{url}'");
+    let two = format!("echo '{url}' canary-word; oops canary-stderr >&2");
+    for (number, target) in [
+        vec!["server", &url],
+        vec!["runtime", &url],
+        vec!["runtime", "--url-cmd", &command],
+        vec!["runtime", "--url-cmd", &two],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let out = directory.path().join(number.to_string());
+        fs::create_dir(&out).unwrap();
+        let at = |name: &str| text(&out.join(name));
+        let reports = format!("json={},html={}", at("json"), at("html"));
+        let (wire, capture) = (at("wire"), at("pcapng"));
+        let mut arguments = target.clone();
+        arguments.extend(["--no-preflight", "--report", &reports, ONE]);
+        arguments.extend(["--wire-log", &wire, "--pcapng", &capture]);
+        let result = run(&arguments);
+        let json = fs::read_to_string(at("json")).unwrap();
+        let shown = if target.contains(&"--url-cmd") {
+            "--url-cmd ..."
+        } else {
+            "/p?token=***&x=***"
+        };
+        assert!(json.contains(shown), "{json}");
+        let mut all = vec![result.stdout, result.stderr];
+        all.extend(files(&out).iter().map(|path| fs::read(path).unwrap()));
+        assert!(all.len() > 5, "{}", all.len());
+        for bytes in &all {
+            for secret in [
+                "canary-command",
+                "canary-word",
+                "canary-stderr",
+                "canary%2Dquery",
+                "query-3f81",
+            ] {
+                for form in [secret.to_owned(), hex(secret.as_bytes())] {
+                    let found = memchr::memmem::find(bytes, form.as_bytes());
+                    assert!(
+                        found.is_none(),
+                        "{form}: {}",
+                        String::from_utf8_lossy(bytes)
+                    );
+                }
+            }
+        }
+    }
 }
 
 #[test]

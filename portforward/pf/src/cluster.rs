@@ -2,7 +2,7 @@
 //! cluster.
 
 pub use crate::config::Selection as Choice;
-use crate::dial::{self, Wire};
+use crate::dial::{self, Dialled, Wire};
 use crate::embedded::{self, Embedded, objects};
 use crate::exit::Failure;
 use crate::output::Output;
@@ -20,9 +20,28 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 pub struct Unreachable {
     text: String,
     code: u8,
+    stage: Stage,
+}
+
+/// How far a connection came before it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stage {
+    /// Nothing was asked of the server: configuration, credentials, looking up its name, files and ports of this process.
+    Local,
+    /// TCP.
+    Tcp,
+    /// TLS, on a TCP connection.
+    Tls,
 }
 
 impl Unreachable {
+    /// How far it came.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
     /// The exit code of `pf` for it: 1 general, 2 usage, 3 credentials.
     #[must_use]
     pub fn code(&self) -> u8 {
@@ -44,6 +63,7 @@ impl From<Failure> for Unreachable {
         Self {
             text: failure.to_string(),
             code: failure.exit as u8,
+            stage: Stage::Local,
         }
     }
 }
@@ -56,6 +76,7 @@ pub async fn load(choice: &Choice) -> Result<kube::Config, Unreachable> {
     let output = Output::new(0).map_err(|error| Unreachable {
         text: error.to_string(),
         code: 1,
+        stage: Stage::Local,
     })?;
     Ok(config::load(choice, &output).await?)
 }
@@ -73,7 +94,8 @@ pub fn read_secret(file: &std::path::Path) -> std::io::Result<zeroize::Zeroizing
 /// # Errors
 /// What failed, of name, TCP, TLS.
 pub async fn connect(config: &kube::Config) -> Result<Box<dyn Io>, Unreachable> {
-    Ok(match dial::connect(config).await? {
+    // HTTP/2 has no upgrade.
+    Ok(match dial(config, vec![b"http/1.1".to_vec()]).await? {
         Wire::Plain(io) => Box::new(io),
         Wire::Tls(io) => io,
     })
@@ -87,16 +109,30 @@ pub async fn connect_with_alpn(
     config: &kube::Config,
     protocols: Vec<Vec<u8>>,
 ) -> Result<(Box<dyn Io>, Option<Vec<u8>>), Unreachable> {
-    Ok(
-        match dial::connect_offering(config, protocols, &mut |_| {}).await? {
-            Wire::Plain(io) => (Box::new(io), None),
-            Wire::Tls(io) => {
-                let (_, tls) = io.get_ref();
-                let agreed = tls.alpn_protocol().map(<[u8]>::to_vec);
-                (io, agreed)
-            }
-        },
-    )
+    Ok(match dial(config, protocols).await? {
+        Wire::Plain(io) => (Box::new(io), None),
+        Wire::Tls(io) => {
+            let (_, tls) = io.get_ref();
+            let agreed = tls.alpn_protocol().map(<[u8]>::to_vec);
+            (io, agreed)
+        }
+    })
+}
+
+async fn dial(config: &kube::Config, protocols: Vec<Vec<u8>>) -> Result<Wire, Unreachable> {
+    let mut stage = Stage::Local;
+    let mut tell = |dialled| {
+        stage = match dialled {
+            Dialled::Address => Stage::Tcp,
+            Dialled::Tcp(_) | Dialled::Tls => Stage::Tls,
+            Dialled::Exhausted => Stage::Local,
+        };
+    };
+    let dialled = dial::connect_offering(config, protocols, &mut tell).await;
+    dialled.map_err(|failure| Unreachable {
+        stage,
+        ..failure.into()
+    })
 }
 
 /// The head fields that say who we are, names in lower case. Their values are secrets.

@@ -45,6 +45,8 @@ pub(crate) enum Dialled {
     Address,
     Tcp(SocketAddr),
     Tls,
+    /// This process has no file or port for another connection.
+    Exhausted,
 }
 
 /// Connects to the server of the configuration.
@@ -145,6 +147,22 @@ pub(crate) fn server_name(config: &Config) -> &str {
         .unwrap_or_else(|| proxy::host(&config.cluster_url))
 }
 
+/// Whether a connection failed for want of files or ports of this process or system, not because of the peer.
+fn is_exhausted(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::io::Errno;
+        let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+        if lacks
+            .iter()
+            .any(|lack| error.raw_os_error() == Some(lack.raw_os_error()))
+        {
+            return true;
+        }
+    }
+    error.kind() == io::ErrorKind::AddrNotAvailable
+}
+
 /// Tries all addresses of the host in turn; one that does not answer leaves time for the next.
 async fn tcp(
     config: &Config,
@@ -177,6 +195,9 @@ async fn tcp(
                 return Ok(stream);
             }
             Err(error) => {
+                if is_exhausted(&error) {
+                    tell(Dialled::Exhausted);
+                }
                 last = io::Error::new(error.kind(), format!("dial tcp {address}: {error}"));
             }
         }

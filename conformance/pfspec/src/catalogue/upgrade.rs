@@ -238,10 +238,9 @@ async fn alpn_none(t: &mut Trial) -> Outcome {
 }
 
 async fn alpn_h2(t: &mut Trial) -> Outcome {
-    let mut ready = match t.connect_with_alpn(&[b"h2"]).await {
-        // The handshake failed: nothing is served.
-        Err(Stop::Departure { .. }) => return OK,
-        other => other?,
+    // The handshake failed: nothing is served.
+    let Ok(mut ready) = t.handshake_with_alpn(&[b"h2"]).await? else {
+        return OK;
     };
     // A server that knows no ALPN agrees on nothing, and speaks HTTP/1.1 (RFC 7301).
     let agreed = ready.agreed.as_deref() == Some(b"h2");

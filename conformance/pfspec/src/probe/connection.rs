@@ -15,6 +15,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 /// How long a server may take to read what it is sent.
 const WRITE: Duration = Duration::from_secs(10);
 
+/// Why bytes are not sent.
+const ENDED: &str = "the connection has ended";
+
 /// How a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
@@ -122,10 +125,22 @@ impl Connection {
         }
     }
 
-    /// Adds a step to the ladder.
+    /// Adds a step to the ladder. What the judge would send on a direction that has ended is said to be not sent, and
+    /// has no bytes.
     pub fn item(&self, side: Side, layer: Layer, text: impl Into<String>, bytes: &[u8]) {
+        let (mut text, mut bytes) = (text.into(), bytes);
+        if side == Side::Judge && layer != Layer::Transport && self.writer.is_none() {
+            text = format!("not sent, the connection takes no more: {text}");
+            bytes = &[];
+        }
         self.log
-            .item(self.number, side, layer, text.into(), &self.shown(bytes));
+            .item(self.number, side, layer, text, &self.shown(bytes));
+    }
+
+    /// Says in the ladder, behind what was to be sent, how much of it was not.
+    fn not_sent(&self, left: usize, whole: usize, why: &str) {
+        let text = format!("{left} of these {whole} bytes not sent: {why}");
+        self.item(Side::Judge, Layer::Transport, text, &[]);
     }
 
     /// The bytes with secrets overwritten, as far as they are kept.
@@ -145,20 +160,28 @@ impl Connection {
     /// A departure if the server does not read them within 10 seconds. That the connection ends is none: see
     /// [`Connection::end`].
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Stop> {
-        self.log.chunk(self.number, Side::Judge, &self.shown(bytes));
         let deadline = Instant::now() + WRITE;
+        let open = self.writer.is_some();
         let left = bytes.len() - self.push(bytes, deadline).await;
         if left > 0 && self.writer.is_some() {
+            self.not_sent(left, bytes.len(), "not taken in time");
             return Err(Stop::departure(
                 "that the server reads what it is sent",
                 format!("{left} of {} bytes not taken within {WRITE:?}", bytes.len()),
             ));
         }
+        if left > 0 && open {
+            self.not_sent(left, bytes.len(), ENDED);
+        }
         if let Some(writer) = &mut self.writer {
             // TLS keeps what the socket did not take.
             match timeout_at(deadline, writer.flush()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(_)) => self.writer = None,
+                Ok(Err(_)) => {
+                    self.writer = None;
+                    let text = format!("the last bytes may not have been sent: {ENDED}");
+                    self.item(Side::Judge, Layer::Transport, text, &[]);
+                }
                 Err(_) => {
                     return Err(Stop::departure(
                         "that the server reads what it is sent",
@@ -172,14 +195,17 @@ impl Connection {
 
     /// As [`Connection::write`], but gives up after `patience`; how many bytes were taken.
     pub async fn write_some(&mut self, bytes: &[u8], patience: Duration) -> usize {
+        let open = self.writer.is_some();
         let taken = self.push(bytes, Instant::now() + patience).await;
-        let part = bytes.get(..taken).unwrap_or_default();
-        self.log.chunk(self.number, Side::Judge, part);
+        if taken < bytes.len() && open {
+            let why = self.writer.as_ref().map_or(ENDED, |_| "not taken in time");
+            self.not_sent(bytes.len() - taken, bytes.len(), why);
+        }
         taken
     }
 
-    /// Writes until all is taken, the server takes no more, or the time is over; how many bytes were taken. What the
-    /// server sent before it ended is still to be read.
+    /// Writes until all is taken, the server takes no more, or the time is over; how many bytes were taken, which are
+    /// logged. What the server sent before it ended is still to be read.
     async fn push(&mut self, bytes: &[u8], deadline: Instant) -> usize {
         let mut taken = 0;
         while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
@@ -190,7 +216,11 @@ impl Connection {
             let before = self.buffer.len();
             tokio::select! {
                 wrote = writer.write(rest) => match wrote {
-                    Ok(n) if n > 0 => taken += n,
+                    Ok(n) if n > 0 => {
+                        let sent = self.shown(rest.get(..n).unwrap_or(rest));
+                        self.log.chunk(self.number, Side::Judge, &sent);
+                        taken += n;
+                    }
                     _ => self.writer = None,
                 },
                 read = self.reader.read_buf(&mut self.buffer), if reads => {
@@ -240,5 +270,44 @@ impl Connection {
             drop(timeout(WRITE, writer.shutdown()).await);
         }
         self.writer = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_not_sent() {
+        // It takes 8 bytes and ends.
+        let (near, far) = tokio::io::duplex(8);
+        let log = Log::default();
+        let mut connection = Connection::new(Box::new(near), log.clone(), Vec::new());
+        connection.reads_while_writing = false;
+        let taken = connection
+            .write_some(b"0123456789", Duration::from_millis(50))
+            .await;
+        assert_eq!(taken, 8);
+        drop(far);
+        connection.write(b"abc").await.unwrap();
+        connection.item(Side::Judge, Layer::Raw, "def", b"def");
+        connection.write(b"def").await.unwrap();
+        let (items, chunks, total) = log.take();
+        let texts: Vec<&str> = items.iter().map(|item| item.text.as_str()).collect();
+        assert_eq!(
+            texts,
+            [
+                "connected",
+                "2 of these 10 bytes not sent: not taken in time",
+                "3 of these 3 bytes not sent: the connection has ended",
+                "not sent, the connection takes no more: def",
+            ]
+        );
+        assert!(items.iter().all(|item| item.bytes.is_empty()));
+        let sent: Vec<u8> = chunks
+            .iter()
+            .flat_map(|chunk| chunk.bytes.clone())
+            .collect();
+        assert_eq!((sent.as_slice(), total), (&b"01234567"[..], 8));
     }
 }

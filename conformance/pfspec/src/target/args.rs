@@ -99,7 +99,8 @@ impl TargetArgs {
         url.take_if(|word| !word.contains("://"))
     }
 
-    /// The words that name the target again, for reports: no secret is among them.
+    /// The words that name the target again, for reports. What may hold a secret is elided: the command of `--url-cmd`
+    /// and the values of a URL's query.
     #[must_use]
     pub fn words(&self) -> Vec<String> {
         match self {

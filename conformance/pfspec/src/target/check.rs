@@ -111,14 +111,14 @@ async fn served(
             let again = upgrade(target, *way, patience, log).await?;
             return match again.status {
                 101 => Ok(()),
-                _ => Err(refused(target, &again, true)),
+                _ => Err(refused(target, &again, true, log)),
             };
         }
-        let unusable = refused(target, &answer, false);
+        let unusable = refused(target, &answer, false, log);
         if unusable.trouble != Trouble::NoUpgrade {
             return Err(unusable);
         }
-        answers.push(format!("{} gives {}", way.name(), said(&answer)));
+        answers.push(format!("{} gives {}", way.name(), said(&answer, log)));
     }
     if silent.len() == answers.len()
         && let Some(first) = silent.into_iter().next()
@@ -183,7 +183,7 @@ async fn ask(
     log: &Log,
 ) -> Result<Answer, Stop> {
     let request = request.at(&place.path, &place.host);
-    let secrets = trial::secrets(&place.identity);
+    let secrets = trial::secrets(&place);
     log.hide(&secrets);
     let mut connection = Connection::new(place.io, log.clone(), secrets);
     let bytes = request.bytes(&place.identity);
@@ -193,9 +193,7 @@ async fn ask(
 
 fn no_place(target: &Target, none: NoPlace) -> Unusable {
     match none {
-        NoPlace::Unreachable(text)
-            if text.starts_with("tls:") || text.contains("TLS handshake") =>
-        {
+        NoPlace::NoTls(text) => {
             let text = text.lines().next().unwrap_or_default();
             let advice = if text.contains("InvalidContentType") || text.contains("corrupt message")
             {
@@ -246,22 +244,22 @@ fn no_answer(target: &Target, stop: &Stop) -> Unusable {
     Unusable::new(Trouble::NotHttp, text)
 }
 
-/// One line of what the server said.
-fn said(answer: &Answer) -> String {
+/// One line of what the server said, without secrets: they are no longer found once it is cut.
+fn said(answer: &Answer, log: &Log) -> String {
     let message = answer
         .status_object()
         .and_then(|status| Some(status.get("message")?.as_str()?.to_owned()));
     match message {
         Some(message) => {
-            let message: String = message.chars().take(400).collect();
+            let message: String = log.blot(&message).chars().take(400).collect();
             format!("{} {message:?}", answer.status)
         }
         None => answer.to_string(),
     }
 }
 
-fn refused(target: &Target, answer: &Answer, again: bool) -> Unusable {
-    let said = said(answer);
+fn refused(target: &Target, answer: &Answer, again: bool, log: &Log) -> Unusable {
+    let said = said(answer, log);
     let (trouble, text) = match answer.status {
         401 => {
             let advice = match target.role {

@@ -2,7 +2,7 @@
 
 use super::{NoPlace, Place, Who};
 use kube::config::AuthInfo;
-use pf_program::cluster;
+use pf_program::cluster::{self, Stage};
 
 /// As whom to connect, and what to offer in ALPN.
 #[derive(Debug, Clone)]
@@ -41,7 +41,7 @@ pub(super) async fn connect(
         Some(protocols) => cluster::connect_with_alpn(config, protocols).await,
     };
     let host = config.cluster_url.authority().map(ToString::to_string);
-    let (io, agreed) = io.map_err(|error| NoPlace::Unreachable(error.to_string()))?;
+    let (io, agreed) = io.map_err(|error| no_place(&error))?;
     Ok(Place {
         io,
         agreed,
@@ -49,6 +49,16 @@ pub(super) async fn connect(
         path: path.to_owned(),
         identity,
     })
+}
+
+/// What is the judge's own, such as a name that cannot be looked up or too many open files, is not laid to the server.
+fn no_place(error: &cluster::Unreachable) -> NoPlace {
+    let text = error.to_string();
+    match error.stage() {
+        Stage::Tcp => NoPlace::Unreachable(text),
+        Stage::Tls => NoPlace::NoTls(text),
+        _ => NoPlace::Elsewhere(format!("no connection could be tried: {text}")),
+    }
 }
 
 fn as_somebody(config: &kube::Config, who: Who) -> Result<kube::Config, NoPlace> {
@@ -98,5 +108,26 @@ mod tests {
         assert!(!says_who(&anonymous.auth_info));
         let stranger = as_somebody(&config, Who::Stranger).unwrap();
         assert!(says_who(&stranger.auth_info));
+    }
+
+    #[tokio::test]
+    async fn where_it_failed() {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let at = |url: String| async move {
+            let config = kube::Config::new(url.parse().unwrap());
+            connect(&config, "/", Asked::by(Who::Forwarder))
+                .await
+                .unwrap_err()
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move { while listener.accept().await.is_ok() {} });
+        let none = at(format!("https://127.0.0.1:{port}")).await;
+        assert!(matches!(none, NoPlace::NoTls(_)), "{none:?}");
+        let none = at("https://127.0.0.1:1".to_owned()).await;
+        assert!(matches!(none, NoPlace::Unreachable(_)), "{none:?}");
+        // A name that nobody can have (RFC 6761).
+        let none = at("https://no-such-host.invalid".to_owned()).await;
+        assert!(matches!(none, NoPlace::Elsewhere(_)), "{none:?}");
     }
 }

@@ -41,14 +41,17 @@ impl KubeletArgs {
             prefix,
             path,
         };
-        let name = format!("kubelet {}, pod {namespace}/{pod}", self.url);
+        let name = format!(
+            "kubelet {}, pod {namespace}/{pod}",
+            options::shown(&self.url)
+        );
         Ok(finish(name, Role::Node, minor, &self.describe, Box::new(reach)).await)
     }
 
     /// As the command line says it.
     pub(super) fn words(&self) -> Vec<String> {
         let (namespace, pod) = &self.pod;
-        let mut words = vec!["kubelet".to_owned(), self.url.clone()];
+        let mut words = vec!["kubelet".to_owned(), options::shown(&self.url)];
         words.extend(["--pod".to_owned(), format!("{namespace}/{pod}")]);
         words.extend(options::flagged("--uid", self.uid.as_ref()));
         words.extend(self.tls.words());

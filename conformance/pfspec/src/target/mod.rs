@@ -17,6 +17,7 @@ pub(crate) use check::answers;
 pub use check::{Trouble, Unusable, check, check_ways};
 pub use embedded::embedded;
 pub use kubelet::KubeletArgs;
+pub(crate) use options::query_values;
 pub use options::{Describe, Tls};
 pub use runtime::RuntimeArgs;
 pub use server::ServerArgs;
@@ -133,9 +134,11 @@ impl fmt::Debug for Place {
 pub enum NoPlace {
     /// The server cannot be reached: a result of a case.
     Unreachable(String),
+    /// The server can be reached, and TLS with it fails: a result of a case too.
+    NoTls(String),
     /// There is nobody of this kind, or no such thing.
     NotOffered(String),
-    /// Somebody else failed: whoever gives out the address.
+    /// Somebody else failed: whoever gives out the address, or the judge itself.
     Elsewhere(String),
 }
 

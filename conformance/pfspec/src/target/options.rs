@@ -189,13 +189,16 @@ pub(super) fn url(text: &str) -> anyhow::Result<(http::Uri, String)> {
     let bad = |text: String| anyhow::Error::new(BadUse(text));
     let uri: http::Uri = text
         .parse()
-        .map_err(|error| bad(format!("{text:?} is no URL: {error}")))?;
+        .map_err(|error| bad(format!("{:?} is no URL: {error}", shown(text))))?;
     let scheme = uri.scheme_str().unwrap_or_default();
     let Some(authority) = uri
         .authority()
         .filter(|_| matches!(scheme, "http" | "https"))
     else {
-        let text = format!("{text:?} is no URL that begins with http:// or https://");
+        let text = format!(
+            "{:?} is no URL that begins with http:// or https://",
+            shown(text)
+        );
         return Err(bad(text));
     };
     if authority.as_str().contains('@') {
@@ -206,6 +209,66 @@ pub(super) fn url(text: &str) -> anyhow::Result<(http::Uri, String)> {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let origin = format!("{scheme}://{authority}").parse()?;
     Ok((origin, path.to_owned()))
+}
+
+/// A URL as reports may show it: the values of its query, and credentials in it, are elided.
+pub(super) fn shown(url: &str) -> String {
+    let (head, query) = url.split_once('?').unwrap_or((url, ""));
+    let mut text = match head.split_once("://") {
+        Some((scheme, rest)) => {
+            let end = rest.find('/').unwrap_or(rest.len());
+            let (authority, path) = rest.split_at(end);
+            match authority.rsplit_once('@') {
+                Some((_, host)) => format!("{scheme}://***@{host}{path}"),
+                None => head.to_owned(),
+            }
+        }
+        None => head.to_owned(),
+    };
+    let mut sign = '?';
+    for part in query.split('&').filter(|part| !part.is_empty()) {
+        let name = part.split_once('=').map(|(name, _)| format!("{name}="));
+        text.push_str(&format!("{sign}{}***", name.unwrap_or_default()));
+        sign = '&';
+    }
+    text
+}
+
+/// The values of a query, as they stand there and decoded: tokens, for all one knows.
+pub(crate) fn query_values(path: &str) -> Vec<Vec<u8>> {
+    let (_, query) = path.split_once('?').unwrap_or_default();
+    let mut values = Vec::new();
+    for part in query.split('&').filter(|part| !part.is_empty()) {
+        let value = part.split_once('=').map_or(part, |(_, value)| value);
+        values.push(value.as_bytes().to_vec());
+        let decoded = decoded(value.as_bytes());
+        if decoded != value.as_bytes() {
+            values.push(decoded);
+        }
+    }
+    values
+}
+
+fn decoded(text: &[u8]) -> Vec<u8> {
+    let digit = |byte: &u8| {
+        char::from(*byte)
+            .to_digit(16)
+            .and_then(|n| u8::try_from(n).ok())
+    };
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((first, behind)) = rest.split_first() {
+        rest = behind;
+        if let (b'%', [high, low, further @ ..]) = (first, behind)
+            && let (Some(high), Some(low)) = (digit(high), digit(low))
+        {
+            bytes.push(high << 4 | low);
+            rest = further;
+        } else {
+            bytes.push(*first);
+        }
+    }
+    bytes
 }
 
 /// A mistake on the command line.
@@ -287,6 +350,30 @@ mod tests {
         }
         let secret = url("https://me:hunter2@h/").unwrap_err().to_string();
         assert!(!secret.contains("hunter2"), "{secret}");
+    }
+
+    #[test]
+    fn urls_as_they_are_shown() {
+        let table = [
+            ("https://h:1/p", "https://h:1/p"),
+            ("https://h/p?", "https://h/p"),
+            (
+                "https://h/p?token=a%20b&x=&sec",
+                "https://h/p?token=***&x=***&***",
+            ),
+            ("https://me:hunter2@h/p@q", "https://***@h/p@q"),
+            ("https://me:hun/ter2", "https://me:hun/ter2"),
+            ("word?a=b", "word?a=***"),
+        ];
+        for (url, expected) in table {
+            assert_eq!(shown(url), expected);
+        }
+        let bad = url("ftp://h/?token=hunter2").unwrap_err().to_string();
+        assert!(!bad.contains("hunter2"), "{bad}");
+        let values = query_values("/p?token=a%2fb%&x=&sec");
+        let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
+        assert_eq!(values, [&b"a%2fb%"[..], b"a/b%", b"", b"sec"]);
+        assert!(query_values("/p").is_empty());
     }
 
     #[test]

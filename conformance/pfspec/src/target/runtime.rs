@@ -6,6 +6,7 @@ use super::options::{self, BadUse, Describe, Tls};
 use super::server::ServerArgs;
 use super::{NoPlace, Place, Placing, Reach, Target, Who, finish};
 use crate::case::Role;
+use crate::probe::secrets::Secrets;
 use anyhow::{Context as _, bail};
 use std::process::Stdio;
 use std::time::Duration;
@@ -50,7 +51,7 @@ impl RuntimeArgs {
                 let server = ServerArgs {
                     url: Some(url.clone()),
                     embedded: false,
-                    role: Role::Runtime,
+                    role: Some(Role::Runtime),
                     tls: self.tls.clone(),
                     describe: self.describe.clone(),
                 };
@@ -98,13 +99,15 @@ impl RuntimeArgs {
     /// As the command line says it.
     pub(super) fn words(&self) -> Vec<String> {
         let mut words = vec!["runtime".to_owned()];
-        words.extend(self.url.clone());
+        words.extend(self.url.as_deref().map(options::shown));
         words.extend(options::flagged("--cri", self.cri.as_ref()));
         words.extend(options::flagged("--sandbox", self.sandbox.as_ref()));
         let pod = self.pod.as_ref();
         let pod = pod.map(|(namespace, pod)| format!("{namespace}/{pod}"));
         words.extend(options::flagged("--pod", pod));
-        words.extend(options::flagged("--url-cmd", self.url_cmd.as_ref()));
+        // It may well hold a token.
+        let command = self.url_cmd.as_ref().map(|_| "...");
+        words.extend(options::flagged("--url-cmd", command));
         words.extend(self.tls.words());
         words.extend(self.describe.words());
         words
@@ -143,7 +146,15 @@ async fn printed(command: &str, ports: &[u16]) -> anyhow::Result<String> {
         Ok(output) => output.context("--url-cmd")?,
         Err(_) => bail!("--url-cmd took longer than {PATIENCE:?}"),
     };
-    let said = String::from_utf8_lossy(&output.stderr);
+    // Shells and programs repeat what they were told, and that may be a token.
+    let mut told = Secrets::default();
+    for word in command
+        .split(|c: char| c.is_whitespace() || "'\"".contains(c))
+        .skip(1)
+    {
+        told.add(word.as_bytes());
+    }
+    let said = told.finder().text(&String::from_utf8_lossy(&output.stderr));
     let said = said.trim();
     if !output.status.success() {
         bail!("--url-cmd failed, {}: {said}", output.status);
@@ -153,7 +164,11 @@ async fn printed(command: &str, ports: &[u16]) -> anyhow::Result<String> {
     match (words.next(), words.next()) {
         (Some(url), None) => Ok(url.to_owned()),
         (None, _) => bail!("--url-cmd printed no URL; on stderr: {said:?}"),
-        (Some(_), Some(_)) => bail!("--url-cmd printed more than a URL: {:?}", printed.trim()),
+        // Not what it printed: that may hold a token.
+        (Some(_), Some(_)) => {
+            let count = printed.split_whitespace().count();
+            bail!("--url-cmd printed more than a URL: {count} words")
+        }
     }
 }
 
@@ -203,6 +218,10 @@ mod tests {
             ("true", "printed no URL"),
             ("echo a b", "more than a URL"),
             ("echo gone >&2; exit 3", "exit status: 3: gone"),
+            (
+                "echo \"who is canary-3f81\" >&2; exit 3",
+                "3: who is ***********",
+            ),
         ];
         for (command, expected) in table {
             let text = printed(command, &[]).await.unwrap_err().to_string();

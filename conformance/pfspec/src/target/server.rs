@@ -14,9 +14,9 @@ pub struct ServerArgs {
     /// Judge the cluster that is built in: gateway, node and pods in this process
     #[arg(long, conflicts_with_all = ["role", "ca", "cert", "key", "token_file", "insecure", "server_name", "ports", "no_ports", "serves"])]
     pub embedded: bool,
-    /// What kind of server it is: gateway (an API server), node (a kubelet) or runtime
-    #[arg(long, value_name = "ROLE", default_value = "runtime", value_parser = role)]
-    pub role: Role,
+    /// What kind of server it is: gateway (an API server), node (a kubelet) or runtime; runtime unless given
+    #[arg(long, value_name = "ROLE", value_parser = role)]
+    pub role: Option<Role>,
     /// TLS and credentials.
     #[command(flatten)]
     pub tls: Tls,
@@ -39,6 +39,11 @@ impl ServerArgs {
     /// A URL or a file that cannot be used.
     pub async fn open(&self, minor: Option<u16>) -> anyhow::Result<Target> {
         let Some(url) = &self.url else {
+            // A word that names cases may have stood where the URL stands: clap does not see that there is none.
+            if let Some(flag) = self.described().into_iter().next() {
+                let text = format!("{flag} is for a server with a URL, and no URL is given");
+                bail!(options::BadUse(text));
+            }
             return embedded().await;
         };
         if self.embedded {
@@ -49,8 +54,9 @@ impl ServerArgs {
             config: self.tls.config(origin)?,
             path,
         };
-        let name = format!("{} at {url}", self.role.name());
-        Ok(finish(name, self.role, minor, &self.describe, Box::new(reach)).await)
+        let role = self.role();
+        let name = format!("{} at {}", role.name(), options::shown(url));
+        Ok(finish(name, role, minor, &self.describe, Box::new(reach)).await)
     }
 
     /// As the command line says it.
@@ -58,8 +64,21 @@ impl ServerArgs {
         let Some(url) = &self.url else {
             return ["server", "--embedded"].map(str::to_owned).to_vec();
         };
-        let mut words = vec!["server".to_owned(), url.clone()];
-        words.extend(["--role", self.role.name()].map(str::to_owned));
+        let mut words = vec!["server".to_owned(), options::shown(url)];
+        if self.role.is_none() {
+            words.extend(options::flagged("--role", Some(self.role().name())));
+        }
+        words.extend(self.described());
+        words
+    }
+
+    fn role(&self) -> Role {
+        self.role.unwrap_or(Role::Runtime)
+    }
+
+    /// The options that say what is at the URL, as far as they were given.
+    fn described(&self) -> Vec<String> {
+        let mut words = options::flagged("--role", self.role.map(Role::name));
         words.extend(self.tls.words());
         words.extend(self.describe.words());
         words

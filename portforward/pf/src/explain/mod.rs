@@ -287,7 +287,7 @@ impl Forward<'_> {
         let trace = &self.trace;
         let connection = dial::connect_telling(config, &mut |done| {
             match done {
-                Dialled::Address => {}
+                Dialled::Address | Dialled::Exhausted => {}
                 Dialled::Tcp(address) => {
                     trace.span(ASK, since, &format!("TCP to {address}"));
                 }

@@ -196,7 +196,7 @@ impl Session {
         }
     }
 
-    fn not_malformed(&self, what: &str) -> Result<(), Stop> {
+    pub(super) fn not_malformed(&self, what: &str) -> Result<(), Stop> {
         match &self.end {
             Some(end @ End::Malformed(_)) => Err(Stop::no_answer(what, end.to_string())),
             _ => Ok(()),
