@@ -73,7 +73,7 @@ pub(super) const CASES: &[Case] = &[
         run!(reads_while_waiting),
     )
     .why("If neither end reads while it writes, both stand still for ever.")
-    .sends("A download of 1 GiB that is not read at all; once the server's writes wait, 4 MiB to the sink on another pair.")
+    .sends("A download of 1 GiB that is not read at all; once the server's writes wait, 8 MiB to the sink on another pair.")
     .accepts("That the server takes them within 10 seconds."),
     Case::should(
         "pf/backpressure/download-broken-off",
@@ -280,8 +280,9 @@ async fn reads_while_waiting(t: &mut Trial) -> Outcome {
     s.connection().reads_while_writing = false;
     // The server's writes begin to wait when all sockets on the way are full.
     tokio::time::sleep(Duration::from_secs(1)).await;
+    // More than the sockets of this machine hold for a server that does not read (net.ipv4.tcp_wmem: 4 MiB).
     let part = vec![b's'; 64 << 10];
-    for _ in 0..64 {
+    for _ in 0..128 {
         s.write(sink.data, &part).await?;
     }
     s.reset(source.data, 5).await?;

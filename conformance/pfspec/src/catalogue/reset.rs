@@ -3,7 +3,7 @@
 use super::pods::{both_end, closed, closes, comes, hash_answer, hash_request, http_request, sunk};
 use crate::case::{Case, OK, Outcome, Seen, Stop};
 use crate::dice::sequence;
-use crate::probe::session::{Carrier, Pair, Session, headers};
+use crate::probe::session::{Carrier, Fate, Pair, Session, headers};
 use crate::probe::wire::Frame;
 use crate::run;
 use crate::target::Service;
@@ -156,8 +156,8 @@ pub(super) const CASES: &[Case] = &[
         run!(session_goaway),
     )
     .why("It is how kubectl ends.")
-    .sends("Five connections with an answer that has come, GOAWAY; then a look at the pod's counts, the TCP connection being open.")
-    .accepts("That five connections have ended."),
+    .sends("Five connections with an answer that has come, GOAWAY; FIN on each if the session goes on, as it may (5.11); then a look at the pod's counts.")
+    .accepts("That five connections have ended: `ends-session`, or `finishes`."),
     Case::must(
         "pf/reset/session-beside",
         "The end of one session leaves the others alone",
@@ -464,10 +464,19 @@ async fn session_closed(t: &mut Trial) -> Outcome {
 }
 
 async fn session_goaway(t: &mut Trial) -> Outcome {
-    let (mut s, _, before) = five(t).await?;
+    let (mut s, pairs, before) = five(t).await?;
     s.send(&Frame::Goaway { last: 0, status: 0 }).await?;
+    let fate = s.fate("after GOAWAY").await?;
+    if fate == Fate::GoesOn {
+        for pair in pairs {
+            s.finish(pair.data).await?;
+        }
+    }
     closes(t, Service::Early, before, 5, "after GOAWAY").await?;
-    OK
+    Ok(Seen::as_slug(match fate {
+        Fate::Ended => "ends-session",
+        Fate::GoesOn => "finishes",
+    }))
 }
 
 async fn session_beside(t: &mut Trial) -> Outcome {
