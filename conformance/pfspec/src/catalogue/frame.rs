@@ -123,7 +123,7 @@ pub(super) const CASES: &[Case] = &[
     .why("The length has 24 bits; a client may use them all.")
     .sends("One DATA frame of 16 777 215 bytes to the echo, then a byte.")
     .accepts("All bytes back, in order."),
-    Case::should(
+    Case::quality(
         "spdy/frame/data-at-most-32-kib",
         "The server's DATA has at most 32 KiB",
         &["2.6"],

@@ -29,7 +29,7 @@ impl Head {
         Some((Self { first, fields }, end + 4))
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    pub(super) fn bytes(&self) -> Vec<u8> {
         let mut text = format!("{}\r\n", self.first);
         for (name, value) in &self.fields {
             text.push_str(&format!("{name}: {value}\r\n"));
@@ -131,12 +131,14 @@ impl Asked {
 }
 
 /// An answer in the middle.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Reply {
     /// Its head.
     pub head: Head,
     /// Its body; of a 101, the bytes that follow in the same write.
     pub body: Vec<u8>,
+    /// Bytes behind all that.
+    pub behind: Vec<u8>,
     /// Wait before it.
     pub pause: Duration,
     /// Close the connection behind it.
@@ -190,7 +192,7 @@ impl HttpLayer {
     fn holds(&self) -> bool {
         !matches!(
             self.act,
-            Act::Nothing | Act::Request(_) | Act::Answer(_) | Act::HoldEnd(_)
+            Act::Nothing | Act::Request(_) | Act::Answer(_) | Act::HoldEnd(_) | Act::Lockstep
         )
     }
 
@@ -317,6 +319,7 @@ impl HttpLayer {
         let mut reply = Reply {
             head,
             body,
+            behind: Vec::new(),
             pause: Duration::ZERO,
             close: false,
         };
@@ -332,7 +335,7 @@ impl HttpLayer {
         if !reply.pause.is_zero() {
             self.wire.pause(Side::Client, reply.pause);
         }
-        let bytes = [reply.head.bytes(), reply.body].concat();
+        let bytes = [reply.head.bytes(), reply.body, reply.behind].concat();
         self.wire.send(Side::Client, bytes);
         if reply.close {
             self.wire.close();

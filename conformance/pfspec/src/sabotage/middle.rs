@@ -171,7 +171,12 @@ impl Machine {
         let spdy = |tunnel: bool| -> Option<Box<dyn Layer>> {
             let acts = matches!(
                 act,
-                Act::Begin(_) | Act::Server(_) | Act::Client(_) | Act::Both(_) | Act::Odd(_)
+                Act::Begin(_)
+                    | Act::Server(_)
+                    | Act::Client(_)
+                    | Act::Both(_)
+                    | Act::Odd(_)
+                    | Act::TakeCut
             );
             acts.then(|| SpdyLayer::boxed(wire.clone(), act, tunnel))
         };
@@ -246,8 +251,12 @@ async fn stand_between(near: TcpStream, far: Box<dyn Io>, fault: &'static Fault)
     }));
     let (far_read, far_write) = tokio::io::split(far);
     let (near_read, near_write) = near.into_split();
-    let up = read(near_read, Side::Client, machine.clone(), to_server.clone());
-    let down = read(far_read, Side::Server, machine, to_client.clone());
+    let mut waits_for = vec![to_server.clone()];
+    if matches!(fault.act, Act::Lockstep) {
+        waits_for.push(to_client.clone());
+    }
+    let up = read(near_read, Side::Client, machine.clone(), waits_for);
+    let down = read(far_read, Side::Server, machine, vec![to_client.clone()]);
     let write_up = async {
         let mut far_write = far_write;
         write(&mut far_write, for_server, &to_server).await;
@@ -298,16 +307,18 @@ async fn stand_between(near: TcpStream, far: Box<dyn Io>, fault: &'static Fault)
     }
 }
 
-/// Whether the connection was aborted by this side.
+/// Reads a side while none of the queues is full. Whether the connection was aborted by this side.
 async fn read(
     mut from: impl AsyncRead + Unpin,
     side: Side,
     machine: Arc<Mutex<Machine>>,
-    other: Queue,
+    waits_for: Vec<Queue>,
 ) -> bool {
     let mut buffer = BytesMut::with_capacity(32 << 10);
     loop {
-        other.has_space().await;
+        for queue in &waits_for {
+            queue.has_space().await;
+        }
         buffer.clear();
         buffer.reserve(32 << 10);
         let read = from.read_buf(&mut buffer).await;
@@ -323,7 +334,7 @@ async fn read(
                 machine.ended(side, reset);
                 return reset
                     && side == Side::Client
-                    && !matches!(machine.fault.act, Act::HoldEnd(_));
+                    && !matches!(machine.fault.act, Act::HoldEnd(_) | Act::TakeCut);
             }
         }
     }

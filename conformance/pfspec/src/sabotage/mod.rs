@@ -71,11 +71,19 @@ pub enum Act {
     Channels(fn(&mut Channels, Side, u8, Vec<u8>)),
     /// The end of this side's connection is not passed on.
     HoldEnd(Side),
+    /// A frame of SPDY that the end of the client's connection cuts is made a whole one; the end is not passed on.
+    TakeCut,
+    /// Nothing is read of the client while what goes to it waits.
+    Lockstep,
 }
 
 impl Act {
     fn holds(self, side: Side) -> bool {
-        matches!(self, Self::HoldEnd(held) if held == side)
+        match self {
+            Self::HoldEnd(held) => held == side,
+            Self::TakeCut => side == Side::Client,
+            _ => false,
+        }
     }
 }
 
@@ -93,6 +101,8 @@ impl fmt::Debug for Act {
             Self::WebSocket(_) => "WebSocket",
             Self::Channels(_) => "Channels",
             Self::HoldEnd(_) => "HoldEnd",
+            Self::TakeCut => "TakeCut",
+            Self::Lockstep => "Lockstep",
         })
     }
 }

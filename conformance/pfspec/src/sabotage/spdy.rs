@@ -381,6 +381,22 @@ impl SpdyLayer {
     }
 }
 
+/// Puts what is missing at the end of a frame.
+fn complete(frame: &mut Vec<u8>) {
+    // What a header block ends with.
+    const FLUSH: [u8; 4] = [0, 0, 0xff, 0xff];
+    let Some([_, _, _, _, _, a, b, c]) = frame.first_chunk::<8>().copied() else {
+        return;
+    };
+    let length = usize::try_from(u32::from_be_bytes([0, a, b, c])).unwrap_or(0);
+    let missing = (8 + length).saturating_sub(frame.len());
+    if missing == FLUSH.len() {
+        frame.extend(FLUSH);
+    } else {
+        frame.resize(frame.len() + missing, 0);
+    }
+}
+
 impl Layer for SpdyLayer {
     fn feed(&mut self, from: Side, bytes: &[u8]) {
         let at = index(from);
@@ -414,7 +430,10 @@ impl Layer for SpdyLayer {
     fn ended(&mut self, from: Side) {
         let at = index(from);
         if let Some(buffer) = self.buffers.get_mut(at) {
-            let rest = buffer.split();
+            let mut rest = buffer.split().to_vec();
+            if matches!(self.act, Act::TakeCut) && from == Side::Client {
+                complete(&mut rest);
+            }
             if !rest.is_empty() {
                 self.spdy.send(from.other(), &rest);
             }

@@ -94,7 +94,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::must(
         "pf/pair/lone-stream-dials-nothing",
         "The pod is dialled for a whole pair, not for one stream",
-        &["8.2"],
+        &["8.2", "7.20"],
         run!(lone_dials_nothing),
     )
     .why("A connection without an error stream could not report a failure, and a pod would see connections that nobody made.")

@@ -1,6 +1,7 @@
 //! `spdy/session/`: chapter 5, GOAWAY and the end.
 
 use crate::case::{Case, OK, Outcome, Seen, Stop};
+use crate::catalogue::pods::{both_end, fails, hash_request};
 use crate::catalogue::spdy::seen;
 use crate::probe::session::{Fate, Got, data};
 use crate::probe::wire::{self, Frame};
@@ -29,6 +30,15 @@ pub(in crate::catalogue) const CASES: &[Case] = &[
     .why("A client can tell from it which connections never began.")
     .sends("What ends the session as its first frame: SYN_STREAM with id 0.")
     .accepts("`named`: GOAWAY with 0, and status 0, 1 or 2; or `none`."),
+    Case::should(
+        "spdy/session/no-goaway-beside-streams",
+        "The server sends no GOAWAY while a connection is open",
+        &["5.12"],
+        run!(no_goaway_beside),
+    )
+    .why("A client that reads GOAWAY opens nothing more, and kubectl ends all its connections.")
+    .sends("A pair to the echo that stays open; beside it two pairs that come to their end and one to a port where nobody listens; PING, and bytes on the first.")
+    .accepts("Bytes back, and no GOAWAY."),
     Case::must(
         "spdy/session/goaway-without-streams",
         "GOAWAY of the client on a session without streams",
@@ -125,6 +135,29 @@ async fn goaway_of_the_server(t: &mut Trial) -> Outcome {
 async fn goaway_without_streams(t: &mut Trial) -> Outcome {
     let mut s = t.session().await?;
     names(&mut s, 0).await
+}
+
+async fn no_goaway_beside(t: &mut Trial) -> Outcome {
+    let (hash, closed) = (t.port(Service::Hash)?, t.port(Service::Closed)?);
+    let mut s = t.session().await?;
+    let beside = s.echo(t.port(Service::Echo)?, b"before").await?;
+    for round in 0..2 {
+        let pair = s.pair(hash).await?;
+        s.write(pair.data, &hash_request(&[round])).await?;
+        s.finish(pair.data).await?;
+        both_end(&mut s, pair, "behind the answer").await?;
+    }
+    let pair = s.pair(closed).await?;
+    fails(&mut s, pair, "where nobody listens").await?;
+    s.alive("beside a connection").await?;
+    s.echo_on(beside, b"behind").await?;
+    match s.goaway {
+        None => OK,
+        Some((last, _)) => Err(Stop::departure(
+            "no GOAWAY while a connection is open",
+            format!("GOAWAY of last stream {last}"),
+        )),
+    }
 }
 
 async fn names(s: &mut crate::probe::session::Session, last: u32) -> Outcome {

@@ -3,10 +3,11 @@
 use super::BOTH;
 use super::line::Line;
 use crate::case::{Case, OK, Outcome, Stop};
-use crate::probe::connection::End;
+use crate::probe::connection::{End, Filled};
 use crate::probe::websocket::{CLOSE, LAST};
 use crate::run;
 use crate::trial::Trial;
+use tokio::time::Instant;
 
 pub(in crate::catalogue) const CASES: &[Case] = &[
     Case::should(
@@ -39,6 +40,16 @@ pub(in crate::catalogue) const CASES: &[Case] = &[
     .why("kube-rs closes without a code.")
     .sends("Close without payload.")
     .accepts("Close without payload."),
+    Case::should(
+        "ws/close/nothing-behind",
+        "Nothing comes behind the server's Close",
+        &["10.15"],
+        run!(nothing_behind),
+    )
+    .over(BOTH)
+    .why("Clients stop reading at Close: what comes behind is lost without a word.")
+    .sends("Close 1000; then reads on until the end of TCP.")
+    .accepts("No byte behind Close."),
     Case::must(
         "ws/close/tcp-ends-without-close",
         "The end of TCP is the end of the WebSocket",
@@ -95,6 +106,26 @@ async fn same_code(t: &mut Trial) -> Outcome {
 async fn no_code(t: &mut Trial) -> Outcome {
     closes(t, b"", 1005).await?;
     OK
+}
+
+async fn nothing_behind(t: &mut Trial) -> Outcome {
+    let mut line = Line::open(t).await?;
+    line.echo(b"a connection", "before Close").await?;
+    line.frame(LAST | CLOSE, &1000u16.to_be_bytes()).await?;
+    if !matches!(line.end("after Close 1000").await?, End::Close(..)) {
+        // Without Close nothing is behind it.
+        return OK;
+    }
+    let deadline = Instant::now() + t.patience;
+    let connection = line.connection();
+    while connection.buffer.is_empty() && matches!(connection.fill(deadline).await, Filled::More) {}
+    match connection.buffer.len() {
+        0 => OK,
+        n => Err(Stop::departure(
+            "nothing behind the server's Close",
+            format!("{n} bytes"),
+        )),
+    }
 }
 
 async fn tcp_ends(t: &mut Trial) -> Outcome {

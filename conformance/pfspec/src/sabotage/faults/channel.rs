@@ -1,12 +1,11 @@
 //! Faults in channels.
 
-use super::super::{Act, Channels, Fault, Side, WebSocket, WsFrame};
+use super::super::{Act, Channels, Fault, Side};
 use crate::case::Way::{self, V4, V4Base64};
-use crate::probe::websocket::{BINARY, CLOSE, LAST, TEXT};
+use crate::probe::websocket::{CLOSE, LAST};
 use std::time::Duration;
 
 const BOTH: &[Way] = &[V4, V4Base64];
-const BASE64: &[Way] = &[V4Base64];
 
 const fn fault(
     id: &'static str,
@@ -15,16 +14,6 @@ const fn fault(
     act: fn(&mut Channels, Side, u8, Vec<u8>),
 ) -> Fault {
     Fault::new(id, title, breaks, BOTH, Act::Channels(act))
-}
-
-const fn frames(
-    id: &'static str,
-    title: &'static str,
-    breaks: &'static [&'static str],
-    on: &'static [Way],
-    act: fn(&mut WebSocket, Side, WsFrame),
-) -> Fault {
-    Fault::new(id, title, breaks, on, Act::WebSocket(act))
 }
 
 /// The first message of the server on a channel.
@@ -61,10 +50,6 @@ fn up(c: &mut Channels, side: Side, bad: bool, act: impl FnOnce(&mut Channels)) 
     } else {
         c.pass();
     }
-}
-
-fn is_empty(f: &WsFrame) -> bool {
-    f.is_data() && f.payload.is_empty()
 }
 
 pub(super) static FAULTS: &[Fault] = &[
@@ -401,7 +386,7 @@ pub(super) static FAULTS: &[Fault] = &[
     fault(
         "channel/first-failure-closes",
         "Closes when the first port is over",
-        &["11.18"],
+        &["11.18", "11.13"],
         |c, side, channel, _| {
             text(c, side, channel, |c| {
                 c.pass();
@@ -418,165 +403,52 @@ pub(super) static FAULTS: &[Fault] = &[
             up(c, side, channel == 255, Channels::close);
         },
     ),
-    frames(
-        "channel/empty-dies",
-        "Ends the connection at an empty message",
-        &["11.14"],
-        BOTH,
-        |w, side, f| {
-            if side == Side::Client && is_empty(&f) {
-                w.close();
-            } else {
-                w.pass();
+    fault(
+        "channel/text-twice",
+        "The text twice",
+        &["11.13"],
+        |c, side, channel, _| {
+            text(c, side, channel, |c| {
+                c.pass();
+                c.pass();
+            });
+        },
+    ),
+    fault(
+        "channel/stops-at-256k",
+        "Sends nothing behind 256 KiB",
+        &["9.1", "11.11"],
+        |c, side, channel, payload| {
+            down(c, side, channel, |c| {
+                c.n =
+                    c.n.saturating_add(u32::try_from(payload.len()).unwrap_or(u32::MAX));
+                if c.n < 256 << 10 {
+                    c.pass();
+                }
+            });
+        },
+    ),
+    fault(
+        "channel/dials-again",
+        "Begins a connection anew when the client sends behind the pod's answer",
+        &["11.12"],
+        |c, side, channel, _| {
+            let answered = c.messages.get(&channel).is_some_and(|count| *count > 1);
+            c.pass();
+            if side == Side::Client && answered {
+                c.client(channel, b"anew");
             }
         },
     ),
-    frames(
-        "channel/empty-is-end",
-        "Takes an empty message for the end",
-        &["11.14"],
-        BOTH,
-        |w, side, f| {
-            if side == Side::Client && is_empty(&f) {
-                w.server(LAST | CLOSE, &1000u16.to_be_bytes());
-            } else {
-                w.pass();
-            }
-        },
-    ),
-    frames(
-        "channel/never-closes",
-        "Does not close when all ports are over",
-        &["11.18"],
-        BOTH,
-        |w, side, f| {
-            if side == Side::Server && f.opcode() == CLOSE {
-                // And TCP stays open as well.
-                w.pause(Duration::from_secs(80));
-            } else {
-                w.pass();
-            }
-        },
-    ),
-    frames(
-        "channel/closes-without-close",
-        "Ends without Close",
-        &["11.18", "10.13"],
-        BOTH,
-        |w, side, f| {
-            if side == Side::Server && f.opcode() == CLOSE {
-                w.close();
-            } else {
-                w.pass();
-            }
-        },
-    ),
-    frames(
-        "channel/fragments",
-        "Sends fragments",
-        &["11.16", "11.11"],
-        BOTH,
-        |w, side, f| {
-            if side == Side::Server && f.is_data() && f.payload.len() > 1 {
-                let (one, two) = f.payload.split_at(1);
-                w.client(f.opcode(), one);
-                w.client(LAST, two);
-            } else {
-                w.pass();
-            }
-        },
-    ),
-    frames(
-        "channel/text-for-binary",
-        "Binary channels in text messages",
-        &["11.7", "11.10"],
-        &[V4],
-        |w, side, f| {
-            if side == Side::Server && f.opcode() == BINARY {
-                w.client(LAST | TEXT, &f.payload);
-            } else {
-                w.pass();
-            }
-        },
-    ),
-    frames(
-        "channel/base64-binary",
-        "Base64 in binary messages",
-        &["11.10"],
-        BASE64,
-        |w, side, f| {
-            if side == Side::Server && f.opcode() == TEXT {
-                w.client(LAST | BINARY, &f.payload);
-            } else {
-                w.pass();
-            }
-        },
-    ),
-    frames(
-        "channel/base64-no-padding",
-        "Base64 without padding",
-        &["11.10"],
-        BASE64,
-        |w, side, f| {
-            if side == Side::Server && f.opcode() == TEXT {
-                let text: Vec<u8> = f
-                    .payload
-                    .iter()
-                    .copied()
-                    .filter(|byte| *byte != b'=')
-                    .collect();
-                w.client(f.first, &text);
-            } else {
-                w.pass();
-            }
-        },
-    ),
-    frames(
-        "channel/base64-url",
-        "Base64 in the alphabet of URLs",
-        &["11.10"],
-        BASE64,
-        |w, side, f| {
-            if side == Side::Server && f.opcode() == TEXT {
-                let text: Vec<u8> = f
-                    .payload
-                    .iter()
-                    .map(|byte| match byte {
-                        b'+' => b'-',
-                        b'/' => b'_',
-                        byte => *byte,
-                    })
-                    .collect();
-                w.client(f.first, &text);
-            } else {
-                w.pass();
-            }
-        },
-    ),
-    frames(
-        "channel/base64-lines",
-        "Base64 in lines",
-        &["11.10"],
-        BASE64,
-        |w, side, f| {
-            if side == Side::Server && f.opcode() == TEXT && f.payload.len() > 77 {
-                let lines: Vec<&[u8]> = f.payload.chunks(77).collect();
-                w.client(f.first, &lines.join(&b'\n'));
-            } else {
-                w.pass();
-            }
-        },
-    ),
-    frames(
-        "channel/base64-channel-byte",
-        "The channel number as a byte in front of base64",
-        &["11.10"],
-        BASE64,
-        |w, side, f| match f.payload.split_first() {
-            Some((digit, text)) if side == Side::Server && f.opcode() == TEXT => {
-                w.client(f.first, &[&[digit.wrapping_sub(b'0')][..], text].concat());
-            }
-            _ => w.pass(),
+    fault(
+        "channel/text-for-success",
+        "A text although nothing has failed",
+        &["11.13"],
+        |c, side, channel, _| {
+            down(c, side, channel, |c| {
+                c.pass();
+                c.client(channel + 1, b"done");
+            });
         },
     ),
 ];

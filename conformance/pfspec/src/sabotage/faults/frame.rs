@@ -1,7 +1,8 @@
 //! Faults in frames of SPDY.
 
-use super::super::{Fault, Side, Spdy};
+use super::super::{Act, Fault, Side, Spdy};
 use super::{begin, both, client, odd, server};
+use crate::case::SESSIONS;
 use crate::probe::session::data;
 use crate::probe::wire::{self, FIN, Frame};
 
@@ -233,7 +234,7 @@ pub(super) static FAULTS: &[Fault] = &[
     begin(
         "frame/ping-first",
         "Sends PING at the start",
-        &["5.1"],
+        &["5.1", "5.2"],
         |s| s.client(&Frame::Ping(2)),
     ),
     client(
@@ -381,5 +382,62 @@ pub(super) static FAULTS: &[Fault] = &[
                 s.pass_bytes(&bytes);
             }
         },
+    ),
+    both(
+        "frame/odd-length-cut",
+        "Loses the last byte of DATA of an odd length",
+        &["2.5"],
+        |s, side, f| match f {
+            Frame::Data { id, flags, payload }
+                if side == Side::Client && payload.len() > 1 && payload.len() % 2 == 1 =>
+            {
+                let kept = payload.get(..payload.len() - 1).unwrap_or_default();
+                s.server(&data(id, flags, kept));
+            }
+            _ => s.pass(),
+        },
+    ),
+    both(
+        "frame/single-bytes-lost",
+        "Loses DATA of one byte",
+        &["2.5", "6.22"],
+        |s, side, f| match f {
+            Frame::Data {
+                flags: 0, payload, ..
+            } if side == Side::Client && payload.len() == 1 => {}
+            _ => s.pass(),
+        },
+    ),
+    client(
+        "frame/top-bit-unanswered",
+        "Says nothing of SYN_STREAM with the unused bit set",
+        &["2.15"],
+        |s, f| {
+            let set = s.bytes().get(8).is_some_and(|byte| byte & 0x80 != 0);
+            if !(set && matches!(f, Frame::SynStream { .. })) {
+                s.pass();
+            }
+        },
+    ),
+    both(
+        "frame/spare-bits-die",
+        "Ends the session at spare bits, or a slot, of SYN_STREAM",
+        &["2.11"],
+        |s, side, f| {
+            let bytes = s.bytes();
+            let spare = matches!(bytes.get(16..18), Some([a, b]) if a & 0x1f != 0 || *b != 0);
+            if side == Side::Client && spare && matches!(f, Frame::SynStream { .. }) {
+                s.close();
+            } else {
+                s.pass();
+            }
+        },
+    ),
+    Fault::new(
+        "frame/cut-taken",
+        "Takes a frame that the end of the connection has cut for a whole one",
+        &["14.18"],
+        SESSIONS,
+        Act::TakeCut,
     ),
 ];

@@ -4,6 +4,16 @@ use super::super::{Fault, Side, Spdy};
 use super::{both, client, odd, server};
 use crate::probe::wire::{self, Deflater, Frame, Pairs};
 use flate2::FlushCompress;
+use std::time::Duration;
+
+/// Names of headers that belong to a connection and not to a stream.
+const BARRED: [&str; 5] = [
+    "connection",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "transfer-encoding",
+];
 
 /// SYN_REPLY around any compressed block.
 fn reply_around(s: &mut Spdy, frame: &Frame, block: impl FnOnce(&mut Spdy) -> Vec<u8>) {
@@ -45,6 +55,20 @@ fn zlib(s: &mut Spdy, side: Side, frame: &Frame, bad: fn(u8, u8) -> bool) {
         && s.once()
         && let Some([method, flags]) = s.bytes().get(18..20)
         && bad(*method, *flags)
+    {
+        s.close();
+        return;
+    }
+    s.pass();
+}
+
+/// Ends the session if its first block begins with this type of deflate: 0 stored, 1 fixed codes, 2 dynamic codes.
+fn deflate(s: &mut Spdy, side: Side, frame: &Frame, kind: u8) {
+    if let (Side::Client, Frame::SynStream { .. }) = (side, frame)
+        && s.once()
+        // Behind the zlib header and the id of the dictionary.
+        && let Some(first) = s.bytes().get(24)
+        && first >> 1 & 3 == kind
     {
         s.close();
         return;
@@ -380,16 +404,9 @@ pub(super) static FAULTS: &[Fault] = &[
                 priority,
                 headers,
             } => {
-                let names = [
-                    "connection",
-                    "host",
-                    "keep-alive",
-                    "proxy-connection",
-                    "transfer-encoding",
-                ];
                 let headers = headers
                     .into_iter()
-                    .filter(|(name, _)| !names.contains(&name.as_str()))
+                    .filter(|(name, _)| !BARRED.contains(&name.as_str()))
                     .collect();
                 s.server(&Frame::SynStream {
                     id,
@@ -400,6 +417,66 @@ pub(super) static FAULTS: &[Fault] = &[
                 });
             }
             _ => s.pass(),
+        },
+    ),
+    both(
+        "header/headers-not-inflated",
+        "Does not inflate the block of HEADERS for a stream that it does not know",
+        &["3.15"],
+        |s, side, f| match f {
+            Frame::Headers { id, .. } if side == Side::Client && !s.streams.contains_key(&id) => {
+                s.flag = true;
+                s.pass();
+            }
+            Frame::SynStream { .. } if side == Side::Client && s.flag => s.close(),
+            _ => s.pass(),
+        },
+    ),
+    both(
+        "header/repeated-not-inflated",
+        "Does not inflate the block of a repeated id",
+        &["3.15", "4.4"],
+        |s, side, f| {
+            if let (Frame::SynStream { id, .. }, Side::Client) = (&f, side) {
+                if s.flag {
+                    s.close();
+                    return;
+                }
+                s.flag = *id <= s.n;
+                s.n = s.n.max(*id);
+            }
+            s.pass();
+        },
+    ),
+    both(
+        "header/stored-dies",
+        "Ends the session at a block that is stored",
+        &["3.12"],
+        |s, side, f| deflate(s, side, &f, 0),
+    ),
+    both(
+        "header/fixed-codes-die",
+        "Ends the session at a block of fixed codes",
+        &["3.12"],
+        |s, side, f| deflate(s, side, &f, 1),
+    ),
+    both(
+        "header/dynamic-codes-die",
+        "Ends the session at a block of dynamic codes",
+        &["3.12"],
+        |s, side, f| deflate(s, side, &f, 2),
+    ),
+    both(
+        "header/stands-at-connection",
+        "Stands still at `connection` and the like",
+        &["3.6"],
+        |s, side, f| {
+            let barred = matches!(&f, Frame::SynStream { headers, .. }
+                if headers.iter().any(|(name, _)| BARRED.contains(&name.as_str())));
+            if side == Side::Client && barred {
+                s.pause(Duration::from_secs(60));
+            }
+            s.pass();
         },
     ),
 ];

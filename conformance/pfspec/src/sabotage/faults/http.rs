@@ -8,18 +8,17 @@ use std::time::Duration;
 const ALL: &[Way] = &[Http, Spdy, Tunnel, V4, V4Base64];
 const SPDY: &[Way] = &[Http, Spdy];
 const SOCKETS: &[Way] = &[Http, Tunnel, V4, V4Base64];
-const TUNNEL: &[Way] = &[Http, Tunnel];
 
 fn is_spdy(head: &Head) -> bool {
     head.upgrades_to("spdy")
 }
 
-fn is_websocket(head: &Head) -> bool {
+pub(super) fn is_websocket(head: &Head) -> bool {
     head.upgrades_to("websocket")
 }
 
 /// Makes any answer the 101 that the request would have liked.
-fn accept(asked: &Head, reply: &mut Reply) {
+pub(super) fn accept(asked: &Head, reply: &mut Reply) {
     reply.become_status("101 Switching Protocols");
     reply.body.clear();
     reply.head.fields.clear();
@@ -49,7 +48,11 @@ fn replace_in_body(
     }
 }
 
-fn on_101(reply: &mut Reply, change: impl Fn(&mut Reply)) {
+fn contains(body: &[u8], words: &[u8]) -> bool {
+    body.windows(words.len()).any(|part| part == words)
+}
+
+pub(super) fn on_101(reply: &mut Reply, change: impl Fn(&mut Reply)) {
     if reply.head.status() == 101 {
         change(reply);
     }
@@ -61,7 +64,7 @@ fn on_status(reply: &mut Reply, status: u16, becomes: &str) {
     }
 }
 
-const fn asked(
+pub(super) const fn asked(
     id: &'static str,
     title: &'static str,
     breaks: &'static [&'static str],
@@ -71,7 +74,7 @@ const fn asked(
     Fault::new(id, title, breaks, on, Act::Request(act))
 }
 
-const fn answered(
+pub(super) const fn answered(
     id: &'static str,
     title: &'static str,
     breaks: &'static [&'static str],
@@ -85,7 +88,7 @@ pub(super) static FAULTS: &[Fault] = &[
     answered(
         "http/200-for-101",
         "Answers an upgrade with 200",
-        &["6.8"],
+        &["6.8", "6.1"],
         ALL,
         |_, r| {
             on_status(r, 101, "200 OK");
@@ -368,7 +371,7 @@ pub(super) static FAULTS: &[Fault] = &[
     answered(
         "http/403-without-versions",
         "Does not say which protocols it accepts",
-        &["6.12"],
+        &["6.12", "6.20"],
         SPDY,
         |_, r| {
             r.head.remove("x-accepted-stream-protocol-versions");
@@ -395,7 +398,7 @@ pub(super) static FAULTS: &[Fault] = &[
     answered(
         "http/500-for-400",
         "500 for a bad request",
-        &["6.14", "6.11", "11.2"],
+        &["6.14", "6.11", "11.2", "6.17"],
         ALL,
         |_, r| {
             on_status(r, 400, "500 Internal Server Error");
@@ -489,7 +492,7 @@ pub(super) static FAULTS: &[Fault] = &[
     answered(
         "http/everybody-may",
         "Everybody may forward",
-        &["6.29", "6.30"],
+        &["6.29", "6.30", "6.31"],
         ALL,
         |asked, r| {
             if matches!(r.head.status(), 401 | 403)
@@ -520,125 +523,54 @@ pub(super) static FAULTS: &[Fault] = &[
             a.behind.clear();
         },
     ),
-    answered(
-        "websocket/accept-wrong",
-        "A Sec-WebSocket-Accept for another key",
-        &["10.2"],
-        SOCKETS,
-        |_, r| {
-            if r.head.has("sec-websocket-accept") {
-                r.head
-                    .set("Sec-WebSocket-Accept", "AAAAAAAAAAAAAAAAAAAAAAAAAAA=");
-            }
-        },
-    ),
-    answered(
-        "websocket/accept-missing",
-        "No Sec-WebSocket-Accept",
-        &["10.2"],
-        SOCKETS,
-        |_, r| {
-            r.head.remove("sec-websocket-accept");
-        },
-    ),
-    answered(
-        "websocket/no-subprotocol",
-        "The 101 names no subprotocol",
-        &["10.4", "13.6"],
-        SOCKETS,
-        |_, r| {
-            r.head.remove("sec-websocket-protocol");
-        },
-    ),
-    answered(
-        "websocket/other-subprotocol",
-        "The 101 names a subprotocol that was not offered",
-        &["10.4"],
-        SOCKETS,
-        |_, r| {
-            if r.head.has("sec-websocket-protocol") {
-                r.head.set("Sec-WebSocket-Protocol", "v5.channel.k8s.io");
-            }
-        },
-    ),
-    answered(
-        "tunnel/prefix-lost",
-        "The subprotocol comes back without its prefix",
-        &["13.6"],
-        TUNNEL,
-        |_, r| {
-            let value = r.head.get("sec-websocket-protocol").to_owned();
-            if let Some(rest) = value.strip_prefix("SPDY/3.1+") {
-                r.head.set("Sec-WebSocket-Protocol", rest);
-            }
-        },
-    ),
-    answered(
-        "websocket/extension",
-        "The 101 names an extension",
-        &["10.6"],
-        SOCKETS,
-        |asked, r| {
-            if is_websocket(asked) {
-                on_101(r, |r| {
-                    r.head.set("Sec-WebSocket-Extensions", "permessage-deflate");
-                });
+    asked(
+        "http/always-101",
+        "Answers every upgrade with 101 itself",
+        &["6.1", "6.17", "6.20", "6.31", "13.2", "13.5", "13.7"],
+        ALL,
+        |a| {
+            if a.head.has("upgrade") {
+                let mut reply = Reply::default();
+                accept(&a.head, &mut reply);
+                a.answer = Some(reply.head.bytes());
             }
         },
     ),
     asked(
-        "websocket/any-version",
-        "Accepts every version of WebSocket",
-        &["10.5"],
-        SOCKETS,
+        "http/field-names-exact",
+        "Knows Connection and Upgrade in one spelling only",
+        &["6.6"],
+        ALL,
         |a| {
-            if is_websocket(&a.head) && a.head.get("sec-websocket-version") != "13" {
-                a.head.set("Sec-WebSocket-Version", "13");
-            }
-        },
-    ),
-    asked(
-        "tunnel/list-refused",
-        "Wants the tunnel's name alone",
-        &["13.3"],
-        TUNNEL,
-        |a| {
-            let offered = a.head.get("sec-websocket-protocol");
-            if offered.contains("SPDY/3.1+") && offered.contains(',') {
-                a.refuse("400 Bad Request", "unable to upgrade\n");
-            }
-        },
-    ),
-    asked(
-        "tunnel/unknown-accepted",
-        "Takes every tunnel for one of port-forward",
-        &["13.7"],
-        TUNNEL,
-        |a| {
-            if a.head.get("sec-websocket-protocol").contains("SPDY/3.1+") {
-                a.head.set("Sec-WebSocket-Protocol", crate::trial::TUNNEL);
+            let other = a.head.fields.iter().any(|(name, _)| {
+                ["Connection", "Upgrade"]
+                    .iter()
+                    .any(|known| name != known && name.eq_ignore_ascii_case(known))
+            });
+            if other {
+                a.refuse("400 Bad Request", "Upgrade request required\n");
             }
         },
     ),
     answered(
-        "tunnel/101-before-backend",
-        "Answers 101 whatever the backend says",
-        &["13.5", "13.7"],
-        TUNNEL,
-        |asked, r| {
-            if is_websocket(asked) && r.head.status() >= 400 && !r.body.starts_with(b"{") {
-                accept(asked, r);
+        "http/credentials-passed",
+        "Shows the user's credentials to the backend",
+        &["14.17"],
+        ALL,
+        |_, r| {
+            if r.head.status() >= 400 && contains(&r.body, b"X-Stream-Protocol-Version") {
+                r.body.extend(b"Authorization: Bearer somebody\n");
             }
         },
     ),
     answered(
-        "tunnel/refusal-as-500",
-        "Makes every refusal of the backend a 500",
-        &["13.7", "6.20"],
-        TUNNEL,
+        "http/serves-behind-refusal",
+        "Lets the backend answer what comes behind a refused upgrade",
+        &["14.15"],
+        ALL,
         |asked, r| {
-            if is_websocket(asked) && r.head.status() >= 400 {
-                r.become_status("500 Internal Server Error");
+            if asked.has("upgrade") && r.head.status() >= 400 && r.head.has("content-length") {
+                r.behind = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi".to_vec();
             }
         },
     ),

@@ -1,9 +1,12 @@
 //! The table of faults, by layer.
 
 mod channel;
+mod channel_frames;
 mod data;
 mod ends;
+mod error;
 mod frame;
+mod handshake;
 mod header;
 mod http;
 mod pair;
@@ -11,6 +14,7 @@ mod ports;
 mod session;
 mod still;
 mod stream;
+mod tunnel;
 mod usual;
 mod websocket;
 
@@ -68,8 +72,9 @@ const fn odd(
 /// Every fault, in the order of the document.
 #[must_use]
 pub fn all() -> Vec<&'static Fault> {
-    let groups: [&'static [Fault]; 13] = [
+    let groups: [&'static [Fault]; 17] = [
         http::FAULTS,
+        handshake::FAULTS,
         frame::FAULTS,
         header::FAULTS,
         stream::FAULTS,
@@ -77,8 +82,11 @@ pub fn all() -> Vec<&'static Fault> {
         session::FAULTS,
         pair::FAULTS,
         data::FAULTS,
+        error::FAULTS,
         websocket::FAULTS,
+        tunnel::FAULTS,
         channel::FAULTS,
+        channel_frames::FAULTS,
         ports::FAULTS,
         still::FAULTS,
         usual::FAULTS,

@@ -1,8 +1,9 @@
 //! Faults in labels of streams, pairs and refusals.
 
 use super::super::{Fault, Side, Spdy};
+use super::stream::release;
 use super::{both, client, server};
-use crate::probe::wire::{Frame, Pairs};
+use crate::probe::wire::{FIN, Frame, Pairs};
 use std::time::Duration;
 
 /// SYN_STREAM with other headers.
@@ -521,6 +522,84 @@ pub(super) static FAULTS: &[Fault] = &[
             } else {
                 s.pass();
             }
+        },
+    ),
+    both(
+        "pair/waits-for-error-fin",
+        "Holds the pod's bytes until the client has half-closed the error stream",
+        &["8.5"],
+        |s, side, f| match &f {
+            Frame::Data { id, .. } if side == Side::Server && s.is_data(*id) => {
+                let waits = s
+                    .partner(*id)
+                    .is_some_and(|error| !s.known(error).client_fin);
+                if waits {
+                    s.held.push(f);
+                } else {
+                    s.pass();
+                }
+            }
+            Frame::Data { id, flags, .. } if side == Side::Client && flags & FIN != 0 => {
+                let partner = s.partner(*id);
+                s.pass();
+                if let Some(partner) = partner {
+                    release(s, partner);
+                }
+            }
+            _ => s.pass(),
+        },
+    ),
+    server(
+        "pair/data-dials-alone",
+        "Dials for a data stream without its error stream",
+        &["8.2", "7.17"],
+        |s, f| {
+            s.pass();
+            if let Frame::SynReply { id, .. } = f
+                && s.is_data(id)
+                && s.partner(id).is_none()
+            {
+                s.data(id, b"early");
+            }
+        },
+    ),
+    client(
+        "pair/request-id-of-open-pair",
+        "Refuses the request id of a pair that is open",
+        &["7.18"],
+        |s, f| match f {
+            Frame::SynStream { id, .. } => {
+                let me = s.known(id);
+                let open = s.streams.iter().any(|(other, known)| {
+                    *other != id && known.kind == me.kind && known.request == me.request
+                });
+                if open {
+                    s.rst(id, 5);
+                } else {
+                    s.pass();
+                }
+            }
+            _ => s.pass(),
+        },
+    ),
+    client(
+        "pair/refusal-spoils-partner",
+        "Refuses the partner of a stream that it has refused",
+        &["7.7"],
+        |s, f| match f {
+            Frame::SynStream { id, .. } => {
+                let me = s.known(id);
+                let spoilt = s
+                    .streams
+                    .values()
+                    .any(|known| known.reset && known.request == me.request);
+                if spoilt {
+                    s.rst(id, 5);
+                } else {
+                    s.pass();
+                }
+            }
+            _ => s.pass(),
         },
     ),
 ];

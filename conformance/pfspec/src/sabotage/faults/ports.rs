@@ -177,4 +177,51 @@ pub(super) static FAULTS: &[Fault] = &[
             }
         },
     ),
+    asked(
+        "channel/encoded-comma-refused",
+        "Refuses a comma that is percent-encoded",
+        &["11.1"],
+        |a| {
+            if a.head.first.to_ascii_lowercase().contains("%2c") {
+                a.refuse("400 Bad Request", "bad ports\n");
+            }
+        },
+    ),
+    asked(
+        "channel/no-binary",
+        "Does not know the binary form",
+        &["11.4"],
+        |a| {
+            let offered = a.head.get("sec-websocket-protocol");
+            if offered
+                .split(',')
+                .any(|name| name.trim() == "v4.channel.k8s.io")
+            {
+                a.refuse("403 Forbidden", "");
+            }
+        },
+    ),
+    asked(
+        "channel/low-ports-refused",
+        "Refuses ports below 1024",
+        &["6.28", "11.2"],
+        |a| {
+            let mut low = false;
+            if let Some((_, query)) = a.head.first.split_once('?') {
+                let query = query.split(' ').next().unwrap_or_default();
+                low = query
+                    .split('&')
+                    .filter_map(|part| part.split_once('='))
+                    .filter(|(name, _)| is_ports(name))
+                    .flat_map(|(_, value)| value.split(','))
+                    .any(|port| {
+                        port.parse::<u16>()
+                            .is_ok_and(|port| (1..1024).contains(&port))
+                    });
+            }
+            if low {
+                a.refuse("400 Bad Request", "bad ports\n");
+            }
+        },
+    ),
 ];

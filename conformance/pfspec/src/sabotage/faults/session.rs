@@ -132,7 +132,7 @@ pub(super) static FAULTS: &[Fault] = &[
     server(
         "session/pings-too",
         "Pings of its own accord",
-        &["5.1"],
+        &["5.1", "5.2"],
         |s, f| {
             s.pass();
             if matches!(f, Frame::SynReply { .. }) {
@@ -283,7 +283,7 @@ pub(super) static FAULTS: &[Fault] = &[
     server(
         "session/goaway-early",
         "GOAWAY when a pair has ended",
-        &["5.11", "5.12"],
+        &["5.12"],
         |s, f| {
             s.pass();
             if let Frame::Data { id, .. } = f
@@ -298,7 +298,7 @@ pub(super) static FAULTS: &[Fault] = &[
     client(
         "session/goaway-ignored",
         "Goes on behind GOAWAY",
-        &["5.11", "5.13"],
+        &["5.11", "5.13", "8.29"],
         |s, f| {
             if !matches!(f, Frame::Goaway { .. }) {
                 s.pass();
@@ -308,7 +308,7 @@ pub(super) static FAULTS: &[Fault] = &[
     Fault::new(
         "session/end-not-passed",
         "Keeps the connection when the session has ended",
-        &["5.11", "3.17"],
+        &["5.11", "3.17", "5.16"],
         SESSIONS,
         Act::HoldEnd(Side::Server),
     ),
@@ -322,7 +322,7 @@ pub(super) static FAULTS: &[Fault] = &[
     begin(
         "session/one-second",
         "Ends every session after a second",
-        &["6.24", "5.17"],
+        &["6.24", "5.17", "5.18"],
         |s| {
             s.close_later(Duration::from_secs(1));
         },
@@ -344,7 +344,7 @@ pub(super) static FAULTS: &[Fault] = &[
     both(
         "session/ends-with-reset",
         "Ends the session at RST_STREAM",
-        &["4.17", "7.15"],
+        &["4.17", "7.15", "4.19", "8.23", "8.24", "8.25", "9.11"],
         |s, side, f| match f {
             Frame::RstStream { .. } if side == Side::Client => s.close(),
             _ => s.pass(),
@@ -435,6 +435,17 @@ pub(super) static FAULTS: &[Fault] = &[
                 s.close();
             } else {
                 s.pass();
+            }
+        },
+    ),
+    both(
+        "session/ping-0-echoed",
+        "Echoes PING 0",
+        &["5.3"],
+        |s, side, f| {
+            s.pass();
+            if side == Side::Client && matches!(f, Frame::Ping(0)) {
+                s.client(&f);
             }
         },
     ),

@@ -1,19 +1,20 @@
 //! Servers that stand still where they may go on or end the session: neither comes.
 
-use super::super::{Act, Channels, Fault, Side, Spdy, WebSocket};
+use super::super::{Act, Channels, Fault, Side, Spdy as Session, WebSocket};
 use super::{both, odd};
-use crate::case::Way::{self, Tunnel, V4, V4Base64};
+use crate::case::Way::{self, Spdy, Tunnel, V4, V4Base64};
 use crate::case::{CHANNELS, SESSIONS};
 use crate::probe::wire::{FIN, Frame};
 use std::time::Duration;
 
 const SOCKETS: &[Way] = &[Tunnel, V4, V4Base64];
+const SOCKETS_AND_SPDY: &[Way] = &[Spdy, Tunnel, V4, V4Base64];
 
 /// Longer than any judge waits.
 const FOREVER: Duration = Duration::from_secs(60);
 
 /// Nothing reaches the judge any more if this is so.
-fn still(s: &mut Spdy, stands: bool) {
+fn still(s: &mut Session, stands: bool) {
     if stands {
         s.pause(FOREVER);
     }
@@ -21,7 +22,7 @@ fn still(s: &mut Spdy, stands: bool) {
 }
 
 /// Flags of a control frame in hand.
-fn flags(s: &Spdy) -> u8 {
+fn flags(s: &Session) -> u8 {
     let bytes = s.bytes();
     match bytes.first() {
         Some(first) if first & 0x80 != 0 => bytes.get(4).copied().unwrap_or(0),
@@ -33,7 +34,9 @@ pub(super) static FAULTS: &[Fault] = &[
     odd(
         "still/at-unreadable",
         "Stands still at a frame that cannot be read",
-        &["2.2", "2.3", "3.7", "3.8", "3.9", "5.8", "14.19"],
+        &[
+            "2.2", "2.3", "3.7", "3.8", "3.9", "5.8", "14.19", "3.1", "3.14",
+        ],
         |s, _| {
             s.pause(FOREVER);
             let bytes = s.bytes();
@@ -98,7 +101,7 @@ pub(super) static FAULTS: &[Fault] = &[
     both(
         "still/at-goaway",
         "Stands still at GOAWAY",
-        &["5.9", "5.10", "5.13"],
+        &["5.9", "5.10", "5.13", "5.11", "5.14"],
         |s, side, f| {
             let stands = side == Side::Client && matches!(f, Frame::Goaway { .. });
             still(s, stands);
@@ -130,7 +133,9 @@ pub(super) static FAULTS: &[Fault] = &[
     both(
         "still/at-reset",
         "Stands still at RST_STREAM",
-        &["4.18", "8.20", "8.21", "8.23"],
+        &[
+            "4.18", "8.20", "8.21", "8.23", "4.17", "8.24", "8.25", "9.11",
+        ],
         |s, side, f| {
             let stands = matches!(f, Frame::RstStream { status, .. } if status != 0);
             still(s, side == Side::Client && stands);
@@ -181,14 +186,14 @@ pub(super) static FAULTS: &[Fault] = &[
     Fault::new(
         "still/at-the-clients-end",
         "Keeps the connection when the client has sent FIN on TCP",
-        &["5.14", "5.16", "6.23", "14.18", "8.29"],
+        &["5.14", "5.16", "6.23", "14.18", "8.29", "9.12"],
         SESSIONS,
         Act::HoldEnd(Side::Client),
     ),
     Fault::new(
         "still/at-the-sockets-end",
         "Keeps a WebSocket whose client has sent FIN on TCP",
-        &["10.14", "11.19", "13.18"],
+        &["10.14", "11.19", "13.18", "13.17"],
         SOCKETS,
         Act::HoldEnd(Side::Client),
     ),
@@ -203,5 +208,12 @@ pub(super) static FAULTS: &[Fault] = &[
             }
             w.pass();
         }),
+    ),
+    Fault::new(
+        "still/while-its-writes-wait",
+        "Reads nothing while what it writes waits",
+        &["9.2", "9.3"],
+        SOCKETS_AND_SPDY,
+        Act::Lockstep,
     ),
 ];

@@ -54,7 +54,7 @@ pub(super) static FAULTS: &[Fault] = &[
     server(
         "stream/no-reply-data",
         "No SYN_REPLY for data streams",
-        &["4.7", "4.8"],
+        &["4.7", "4.8", "7.13"],
         |s, f| match f {
             Frame::SynReply { id, .. } if s.is_data(id) => {}
             _ => s.pass(),

@@ -92,39 +92,6 @@ pub(super) static FAULTS: &[Fault] = &[
         },
     ),
     server(
-        "usual/data-of-40-kib",
-        "Waits for 40 KiB of DATA where there is much, and sends them in one frame",
-        &["2.6"],
-        |s, f| {
-            let Frame::Data { id, flags, payload } = &f else {
-                s.pass();
-                return;
-            };
-            let waiting = std::mem::take(&mut s.held);
-            if waiting.is_empty() && payload.len() < 8 << 10 {
-                s.pass();
-                return;
-            }
-            let mut all = Vec::new();
-            for frame in &waiting {
-                match frame {
-                    Frame::Data {
-                        id: other, payload, ..
-                    } if other == id => {
-                        all.extend_from_slice(payload);
-                    }
-                    _ => s.client(frame),
-                }
-            }
-            all.extend_from_slice(payload);
-            if all.len() > 40 << 10 || flags & FIN != 0 {
-                s.client(&data(*id, *flags, &all));
-            } else {
-                s.held.push(data(*id, 0, &all));
-            }
-        },
-    ),
-    server(
         "usual/writes-of-4-kib",
         "Loses what is above 4 KiB in one write",
         &["6.22"],

@@ -7,7 +7,6 @@ use crate::probe::websocket::{
 };
 
 const SOCKETS: &[Way] = &[Http, Tunnel, V4, V4Base64];
-const TUNNEL: &[Way] = &[Http, Tunnel];
 
 const fn fault(
     id: &'static str,
@@ -20,7 +19,13 @@ const fn fault(
 }
 
 /// Frames of the server of an opcode.
-fn down(w: &mut WebSocket, side: Side, f: &WsFrame, opcode: u8, act: impl FnOnce(&mut WebSocket)) {
+pub(super) fn down(
+    w: &mut WebSocket,
+    side: Side,
+    f: &WsFrame,
+    opcode: u8,
+    act: impl FnOnce(&mut WebSocket),
+) {
     if side == Side::Server && f.opcode() == opcode {
         act(w);
     } else {
@@ -29,7 +34,7 @@ fn down(w: &mut WebSocket, side: Side, f: &WsFrame, opcode: u8, act: impl FnOnce
 }
 
 /// Frames of the client that are as `bad` says.
-fn up(w: &mut WebSocket, side: Side, bad: bool, act: impl FnOnce(&mut WebSocket)) {
+pub(super) fn up(w: &mut WebSocket, side: Side, bad: bool, act: impl FnOnce(&mut WebSocket)) {
     if side == Side::Client && bad {
         act(w);
     } else {
@@ -38,7 +43,7 @@ fn up(w: &mut WebSocket, side: Side, bad: bool, act: impl FnOnce(&mut WebSocket)
 }
 
 /// Frames of the server that carry data.
-fn data(w: &mut WebSocket, side: Side, f: &WsFrame, act: impl FnOnce(&mut WebSocket)) {
+pub(super) fn data(w: &mut WebSocket, side: Side, f: &WsFrame, act: impl FnOnce(&mut WebSocket)) {
     if side == Side::Server && f.is_data() {
         act(w);
     } else {
@@ -55,7 +60,7 @@ fn form(f: &WsFrame) -> u8 {
     }
 }
 
-fn starts_message(f: &WsFrame) -> bool {
+pub(super) fn starts_message(f: &WsFrame) -> bool {
     matches!(f.opcode(), TEXT | BINARY)
 }
 
@@ -248,7 +253,7 @@ pub(super) static FAULTS: &[Fault] = &[
     fault(
         "websocket/data-behind-close",
         "Frames behind Close",
-        &["10.13"],
+        &["10.15"],
         SOCKETS,
         |w, side, f| {
             down(w, side, &f, CLOSE, |w| {
@@ -402,226 +407,17 @@ pub(super) static FAULTS: &[Fault] = &[
         },
     ),
     fault(
-        "tunnel/text",
-        "Sends text messages",
-        &["13.10"],
-        TUNNEL,
+        "websocket/short-frame-cut",
+        "Loses the last byte of a message of less than 126 bytes",
+        &["10.9"],
+        SOCKETS,
         |w, side, f| {
-            down(w, side, &f, BINARY, |w| {
-                w.client((f.first & LAST) | TEXT, &f.payload);
-            });
-        },
-    ),
-    fault(
-        "tunnel/text-accepted",
-        "Accepts text messages",
-        &["13.11"],
-        TUNNEL,
-        |w, side, f| {
-            up(w, side, f.opcode() == TEXT, |w| {
-                w.server((f.first & LAST) | BINARY, &f.payload);
-            });
-        },
-    ),
-    fault(
-        "tunnel/text-skipped",
-        "Steps over text messages",
-        &["13.11"],
-        TUNNEL,
-        |w, side, f| {
-            up(w, side, f.opcode() == TEXT, |_| {});
-        },
-    ),
-    fault(
-        "tunnel/empty-dies",
-        "Ends the connection at an empty message",
-        &["13.12"],
-        TUNNEL,
-        |w, side, f| {
-            up(
-                w,
-                side,
-                f.is_data() && f.payload.is_empty(),
-                WebSocket::close,
-            );
-        },
-    ),
-    fault(
-        "tunnel/empty-message-dies",
-        "Ends the connection at an empty binary message in one frame",
-        &["13.12"],
-        TUNNEL,
-        |w, side, f| {
-            up(
-                w,
-                side,
-                f.first == LAST | BINARY && f.payload.is_empty(),
-                WebSocket::close,
-            );
-        },
-    ),
-    fault(
-        "tunnel/fragments-lost",
-        "Loses all fragments but the first",
-        &["13.13"],
-        TUNNEL,
-        |w, side, f| {
-            up(
-                w,
-                side,
-                f.is_data() && (f.opcode() == CONTINUATION || f.first & LAST == 0),
-                |w| {
-                    if starts_message(&f) {
-                        w.server(f.first | LAST, &f.payload);
-                    }
-                },
-            );
-        },
-    ),
-    fault(
-        "tunnel/fragments-die",
-        "Ends the connection at a fragment",
-        &["13.13"],
-        TUNNEL,
-        |w, side, f| {
-            up(
-                w,
-                side,
-                f.is_data() && f.first & LAST == 0,
-                WebSocket::close,
-            );
-        },
-    ),
-    fault(
-        "tunnel/empty-last-fragment-dies",
-        "Ends the connection at an empty last fragment",
-        &["13.13"],
-        TUNNEL,
-        |w, side, f| {
-            up(
-                w,
-                side,
-                f.first == LAST && f.payload.is_empty(),
-                WebSocket::close,
-            );
-        },
-    ),
-    fault(
-        "tunnel/frame-per-message",
-        "Takes a message for a frame of SPDY",
-        &["13.12"],
-        TUNNEL,
-        |w, side, f| {
-            let whole = f.payload.get(5..8).is_some_and(|field| {
-                let length = field
-                    .iter()
-                    .fold(0usize, |sum, byte| sum << 8 | usize::from(*byte));
-                f.payload.len() == 8 + length
-            });
-            up(
-                w,
-                side,
-                f.is_data() && !f.payload.is_empty() && !whole,
-                WebSocket::close,
-            );
-        },
-    ),
-    fault(
-        "tunnel/one-frame-per-message",
-        "Reads the first frame of SPDY of a message only",
-        &["13.12"],
-        TUNNEL,
-        |w, side, f| {
-            let first = f.payload.get(5..8).map_or(usize::MAX, |field| {
-                8 + field
-                    .iter()
-                    .fold(0usize, |sum, byte| sum << 8 | usize::from(*byte))
-            });
-            up(w, side, f.is_data() && f.payload.len() > first, |w| {
-                w.server(f.first, f.payload.get(..first).unwrap_or_default());
-            });
-        },
-    ),
-    fault(
-        "tunnel/64k-message-dies",
-        "Ends the connection at messages above 64 KiB",
-        &["13.14"],
-        TUNNEL,
-        |w, side, f| {
-            up(w, side, f.payload.len() > 65536, WebSocket::close);
-        },
-    ),
-    fault(
-        "tunnel/4k-message-cut",
-        "Loses what is behind 4096 bytes of a message",
-        &["13.14"],
-        TUNNEL,
-        |w, side, f| {
-            up(w, side, f.payload.len() > 4096, |w| {
-                w.server(f.first, f.payload.get(..4096).unwrap_or_default());
-            });
-        },
-    ),
-    fault(
-        "tunnel/channel-byte",
-        "A channel number in front of each message",
-        &["13.10", "13.12"],
-        TUNNEL,
-        |w, side, f| {
-            down(w, side, &f, BINARY, |w| {
-                w.client(f.first, &[&[0][..], &f.payload].concat());
-            });
-        },
-    ),
-    fault(
-        "tunnel/first-message-lost",
-        "Loses the client's first message",
-        &["13.12"],
-        TUNNEL,
-        |w, side, f| {
-            let first =
-                side == Side::Client && f.is_data() && !std::mem::replace(&mut w.flag, true);
-            if !first {
-                w.pass();
-            }
-        },
-    ),
-    fault(
-        "tunnel/first-answer-lost",
-        "Loses its own first message",
-        &["13.9"],
-        TUNNEL,
-        |w, side, f| {
-            let first =
-                side == Side::Server && f.is_data() && !std::mem::replace(&mut w.flag, true);
-            if !first {
-                w.pass();
-            }
-        },
-    ),
-    fault(
-        "tunnel/greeting",
-        "An empty text message at the start",
-        &["13.10"],
-        TUNNEL,
-        |w, side, f| {
-            if side == Side::Client && f.is_data() && !std::mem::replace(&mut w.flag, true) {
-                w.client(LAST | TEXT, b"");
-            }
-            w.pass();
-        },
-    ),
-    fault(
-        "tunnel/messages-joined",
-        "Holds a message until the next comes",
-        &["13.12", "8.1"],
-        TUNNEL,
-        |w, side, f| {
-            data(w, side, &f, |w| {
-                let before = std::mem::replace(&mut w.held, f.payload.clone());
-                if !before.is_empty() {
-                    w.client(LAST | BINARY, &before);
-                }
+            let short = f.is_data() && form(&f) == 1 && f.payload.len() > 1;
+            up(w, side, short, |w| {
+                w.server(
+                    f.first,
+                    f.payload.get(..f.payload.len() - 1).unwrap_or_default(),
+                );
             });
         },
     ),

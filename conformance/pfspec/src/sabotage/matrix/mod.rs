@@ -8,7 +8,7 @@ use crate::case::{Case, Level, Stop, Tag, Way, Word};
 use crate::run::{Plan, Report, choose, name_of, reserved, run};
 use crate::select::glob;
 use crate::target::Target;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -234,6 +234,10 @@ pub async fn judge(
         left_out(case)
     });
     tell(&format!("{} cases without any fault", cases.len()));
+    let names: BTreeSet<String> = cases
+        .iter()
+        .map(|(case, way)| name_of(case, *way))
+        .collect();
     // With few at once: this is where time counts against a case.
     let alone = Options {
         jobs: options.jobs.min(12),
@@ -274,7 +278,12 @@ pub async fn judge(
     let faults = super::faults::all().into_iter();
     let faults = faults.filter(|fault| glob(&options.faults, fault.id));
     let work = work::Work::new(inner, options.clone(), usual);
-    let rows = faults.map(|fault| Row::new(fault, &options.keep));
+    // A case that an earlier run has found may have gone since, or take no part any more.
+    let rows = faults.map(|fault| {
+        let mut row = Row::new(fault, &options.keep);
+        row.caught.retain(|catch| names.contains(&catch.case));
+        row
+    });
     let (rows, doubtful) = work.all(rows.collect(), tell).await;
     Matrix {
         rows,

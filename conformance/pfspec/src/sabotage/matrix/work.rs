@@ -79,21 +79,23 @@ impl Work {
     }
 
     /// Every round: what belongs together by its clauses; then, for the faults that nothing caught, their chapters;
-    /// then what only observes; and for the cases that caught nothing, first the faults of their clauses and then
-    /// those of their chapters.
+    /// then what only observes; for the cases that caught nothing, first the faults of their clauses and then those
+    /// of their chapters; and at last, what has come together so far being counted, each fault until enough cases
+    /// have caught it.
     pub(super) async fn all(
         self,
         mut rows: Vec<Row>,
         tell: &mut (dyn FnMut(&str) + Send),
     ) -> (Vec<Row>, usize) {
         let work = Arc::new(self);
-        work.by_fault(&mut rows, work.options.enough, tell, |fault, usual| {
-            usual.can_catch() && near(fault, &usual.case)
-        })
-        .await;
+        let belongs = |fault: &Fault, usual: &Usual| usual.can_catch() && near(fault, &usual.case);
+        work.by_fault(&mut rows, 1, tell, belongs).await;
         if !work.options.quick {
             work.left(&mut rows, tell).await;
         }
+        tell("faults that fewer cases have caught than are enough");
+        work.by_fault(&mut rows, work.options.enough, tell, belongs)
+            .await;
         for row in &mut rows {
             row.caught.sort_by_key(|catch| catch.took);
         }
@@ -310,6 +312,8 @@ impl Row {
         self.ran += 1;
         match came {
             Met::Nothing => {}
+            // What an earlier run has found may be found again.
+            Met::Caught(catch) if self.caught.iter().any(|known| known.case == catch.case) => {}
             Met::Caught(catch) => self.caught.push(catch),
             Met::Otherwise => self.otherwise.push(usual.name.clone()),
         }
