@@ -1,14 +1,14 @@
-//! What pf is compared with beside the smooth source: a relay with a TLS connection for each connection, and
-//! streams of one tuned h2 connection. Each is a process of its own.
+//! What pf is compared with beside the smooth source: a relay with a TLS connection for each connection,
+//! streams of one tuned h2 connection, and the lean client. Each is a process of its own.
 
 use crate::child::SMOOTH;
-use crate::smooth;
+use crate::{lean, smooth};
 use anyhow::{Context, Result};
 use benches::{READ_BUFFER, h2_streams};
 use clap::ValueEnum;
 use portforward::tls;
-use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,8 @@ use tokio_rustls::client::TlsStream;
 pub(crate) enum Kind {
     Tls,
     H2,
+    LeanSpdy,
+    LeanTunnel,
 }
 
 /// Carries connections to a smooth source.
@@ -34,15 +36,16 @@ pub(crate) struct Carry {
 
 /// Until SIGINT.
 pub(crate) async fn run(carry: Carry) -> Result<()> {
-    let Carry { kind, address, .. } = carry;
+    let Carry {
+        kind,
+        address,
+        directory,
+    } = carry;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let local = listener.local_addr()?;
-    let connect = match kind {
-        Kind::Tls => connector(&carry.directory, smooth::RAW)?,
-        Kind::H2 => connector(&carry.directory, smooth::H2)?,
-    };
     match kind {
         Kind::Tls => {
+            let connect = connector(&directory, smooth::RAW)?;
             tokio::spawn(async move {
                 while let Ok((near, _)) = listener.accept().await {
                     let connect = connect.clone();
@@ -56,6 +59,7 @@ pub(crate) async fn run(carry: Carry) -> Result<()> {
             });
         }
         Kind::H2 => {
+            let connect = connector(&directory, smooth::H2)?;
             let far = TcpStream::connect(address).await?;
             far.set_nodelay(true)?;
             let far = tls(&connect, BufReader::with_capacity(READ_BUFFER, far)).await?;
@@ -63,6 +67,17 @@ pub(crate) async fn run(carry: Carry) -> Result<()> {
             tokio::spawn(async move {
                 while let Ok((near, _)) = listener.accept().await {
                     tokio::spawn(h2_streams::carry(near, sender.clone()));
+                }
+            });
+        }
+        Kind::LeanSpdy | Kind::LeanTunnel => {
+            let listener = listener.into_std()?;
+            listener.set_nonblocking(false)?;
+            let tunnel = matches!(kind, Kind::LeanTunnel);
+            // This thread only waits to be told to end.
+            std::thread::spawn(move || {
+                if let Err(error) = lean::run(&listener, address, &directory, tunnel) {
+                    eprintln!("lean client: {error:#}");
                 }
             });
         }
@@ -80,10 +95,15 @@ async fn tls<T: AsyncRead + AsyncWrite + Unpin>(
 }
 
 fn connector(directory: &Path, alpn: &[u8]) -> Result<TlsConnector> {
+    Ok(Arc::new(config(directory, alpn)?).into())
+}
+
+/// Trusts the smooth source.
+pub(crate) fn config(directory: &Path, alpn: &[u8]) -> Result<ClientConfig> {
     let certificate = std::fs::read(directory.join(smooth::DER))?;
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from(certificate))?;
     let mut config = tls::client_config(roots, None)?;
     config.alpn_protocols = vec![alpn.to_vec()];
-    Ok(Arc::new(config).into())
+    Ok(config)
 }

@@ -5,6 +5,7 @@ use crate::carry::Kind;
 use crate::child::{Child, Service};
 use crate::cores;
 use crate::far::Far;
+use crate::steps::Step;
 use anyhow::Result;
 use clap::ValueEnum;
 use std::fmt;
@@ -27,6 +28,9 @@ pub(crate) enum Client {
     KubeRs,
     Tls,
     H2,
+    /// Promises nothing: what the wire costs.
+    LeanSpdy,
+    LeanTunnel,
 }
 
 impl fmt::Display for Client {
@@ -41,6 +45,8 @@ impl fmt::Display for Client {
             Self::KubeRs => "kube-rs",
             Self::Tls => "tls",
             Self::H2 => "h2 tuned",
+            Self::LeanSpdy => "lean SPDY",
+            Self::LeanTunnel => "lean tunnel",
         })
     }
 }
@@ -48,6 +54,14 @@ impl fmt::Display for Client {
 impl Client {
     pub(crate) const fn is_pf(self) -> bool {
         matches!(self, Self::PfSpdy | Self::PfTunnel)
+    }
+
+    /// Whether it can be asked for that: the lean client has one connection at a time.
+    pub(crate) const fn takes(self, step: Step) -> bool {
+        match step {
+            Step::SetUp { .. } | Step::Idle => !matches!(self, Self::LeanSpdy | Self::LeanTunnel),
+            Step::Download | Step::Upload | Step::Memory | Step::Echo => true,
+        }
     }
 
     /// Starts it for all services of the other end.
@@ -107,6 +121,8 @@ impl Client {
             }
             Self::Tls => far.carrier(Kind::Tls)?,
             Self::H2 => far.carrier(Kind::H2)?,
+            Self::LeanSpdy => far.carrier(Kind::LeanSpdy)?,
+            Self::LeanTunnel => far.carrier(Kind::LeanTunnel)?,
         };
         Ok(command)
     }

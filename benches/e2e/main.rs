@@ -15,6 +15,7 @@ mod client;
 mod cores;
 mod far;
 mod goals;
+mod lean;
 mod machine;
 mod measure;
 mod parts;

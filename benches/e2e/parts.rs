@@ -1,7 +1,8 @@
 //! The four comparisons: who takes part in which, and in what.
 
 use crate::client::Client::{
-    self, GoSpdy, GoTunnel, H2, KubeRs, KubectlSpdy, KubectlTunnel, PfSpdy, PfTunnel, Tls,
+    self, GoSpdy, GoTunnel, H2, KubeRs, KubectlSpdy, KubectlTunnel, LeanSpdy, LeanTunnel, PfSpdy,
+    PfTunnel, Tls,
 };
 use crate::steps::Step;
 use clap::ValueEnum;
@@ -44,8 +45,8 @@ impl Part {
                 KubeRs,
             ],
             Self::Peer => &[PfSpdy, PfTunnel, GoSpdy, GoTunnel, KubeRs],
-            Self::Pinned => &[PfSpdy, PfTunnel, Tls, H2],
-            Self::Free => &[PfSpdy, PfTunnel, Tls],
+            Self::Pinned => &[PfSpdy, PfTunnel, Tls, H2, LeanSpdy, LeanTunnel],
+            Self::Free => &[PfSpdy, PfTunnel, Tls, LeanSpdy, LeanTunnel],
         }
     }
 

@@ -81,6 +81,9 @@ fn one_round(args: &Args, far: &Far, number: usize) -> Result<Round> {
             .collect::<Result<Vec<(Client, Child)>>>()?;
         for step in *life {
             for (client, child) in &children {
+                if !client.takes(*step) {
+                    continue;
+                }
                 if step.loads() {
                     let idle = machine::wait_for_idle(args.patience);
                     round.busiest = round.busiest.max(idle.busy);
