@@ -3,7 +3,7 @@
 use super::pods::{both_end, closed, closes, comes, hash_answer, hash_request, http_request, sunk};
 use crate::case::{Case, OK, Outcome, Seen, Stop};
 use crate::dice::sequence;
-use crate::probe::session::{Carrier, Fate, Pair, Session, headers};
+use crate::probe::session::{Carrier, Pair, Session, headers};
 use crate::probe::wire::Frame;
 use crate::run;
 use crate::target::Service;

@@ -85,7 +85,9 @@ impl Node {
         let address = listener.local_addr().map_err(|error| own(&error))?;
         let path = t.target.reach.stage(address).map_err(|no| match no {
             NoPlace::NotOffered(text) => Stop::Unsupported(text),
-            NoPlace::Unreachable(text) | NoPlace::Elsewhere(text) => Stop::Inconclusive(text),
+            NoPlace::Unreachable(text) | NoPlace::NoTls(text) | NoPlace::Elsewhere(text) => {
+                Stop::Inconclusive(text)
+            }
         })?;
         Ok(Self { listener, path })
     }

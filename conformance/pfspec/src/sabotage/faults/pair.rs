@@ -486,7 +486,7 @@ pub(super) static FAULTS: &[Fault] = &[
     ),
     client(
         "pair/timer-short",
-        "Waits 100 ms for the second stream of a pair",
+        "Waits 400 ms for the second stream of a pair",
         &["7.20", "7.11"],
         |s, f| match f {
             Frame::SynStream { id, .. } => {
@@ -494,7 +494,7 @@ pub(super) static FAULTS: &[Fault] = &[
                 let late = partner
                     .filter(super::super::spdy::Known::is_open)
                     .and_then(|known| known.since)
-                    .is_some_and(|since| since.elapsed() > Duration::from_millis(100));
+                    .is_some_and(|since| since.elapsed() > Duration::from_millis(400));
                 if late {
                     s.rst(id, 5);
                 } else {
@@ -517,7 +517,7 @@ pub(super) static FAULTS: &[Fault] = &[
             }
             let since = s.known(s.n).since;
             let lone = s.n != 0 && s.partner(s.n).is_none();
-            if lone && since.is_some_and(|since| since.elapsed() > Duration::from_millis(200)) {
+            if lone && since.is_some_and(|since| since.elapsed() > Duration::from_millis(400)) {
                 s.close();
             } else {
                 s.pass();
