@@ -21,6 +21,10 @@ const FAULTS: &[(&str, &str)] = &[
         "no case of its clause asks that the session goes on: HEADERS may cost it",
     ),
     (
+        "still/while-its-writes-wait",
+        "only a case that loads the server writes enough to show it, and such cases take no part",
+    ),
+    (
         "websocket/long-form-dies",
         "a server may end the connection at a length that is not in its shortest form",
     ),
