@@ -1,7 +1,7 @@
 //! The ports in the query of a forwarding (PROTOCOL.md 4.2).
 //!
 //! They name the channels of a channel WebSocket. SPDY says its ports later, stream by stream; a query that is
-//! there all the same has to be one, as at the real API server.
+//! there all the same has to be one, as at the real API server (which passes over a pair that it cannot decode; here it is refused).
 
 use crate::escape;
 use crate::http1::query_pairs;

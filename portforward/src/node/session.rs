@@ -437,8 +437,10 @@ impl<S: Socket> Carried<S> {
             match timeout(QUIET, self.step()).await {
                 Ok(step) => return step,
                 Err(_) if self.relay.down != before => {}
-                // It is still being told what the pod said.
+                // It is still being told what the pod said,
                 Err(_) if !self.is_sent() => {}
+                // or it is the pod that is quiet: it has not taken what the client said.
+                Err(_) if self.relay.data.held() > 0 => {}
                 Err(_) => return Step::Quiet,
             }
         }

@@ -177,8 +177,7 @@ impl Stream {
         matches!(self.cell.lock().end, Some(End::Fin))
     }
 
-    /// Charged bytes that wait to be read.
-    #[cfg(test)]
+    /// Charged bytes that wait to be read, or have been taken and not been dealt with.
     pub(crate) fn held(&self) -> usize {
         self.cell.lock().received_bytes
     }

@@ -411,10 +411,8 @@ async fn an_early_answer_to_an_upload_is_delivered() {
     }
 }
 
-/// A session of an old client with the node, a pair of which the pod has said `bye` and closed, and which the node has
-/// ended too.
-async fn ended_by_the_pod() -> (session::Session, session::Stream) {
-    let port = pod(|mut socket| async move { socket.write_all(b"bye").await.unwrap() }).await;
+/// A session of an old client with the node, and a pair of it, the error stream first.
+async fn pair_of_an_old_client(port: u16) -> (session::Session, session::Stream, session::Stream) {
     let (a, b) = duplex(1 << 16);
     let (session, driver) = session::client(a, BytesMut::new(), Config::default()).unwrap();
     tokio::spawn(driver);
@@ -436,7 +434,14 @@ async fn ended_by_the_pod() -> (session::Session, session::Stream) {
     };
     let mut error = session.open(headers("error")).unwrap();
     error.shutdown().await.unwrap();
-    let mut data = session.open(headers("data")).unwrap();
+    let data = session.open(headers("data")).unwrap();
+    (session, error, data)
+}
+
+/// Such a pair of which the pod has said `bye` and closed, and which the node has ended too.
+async fn ended_by_the_pod() -> (session::Session, session::Stream) {
+    let port = pod(|mut socket| async move { socket.write_all(b"bye").await.unwrap() }).await;
+    let (session, mut error, mut data) = pair_of_an_old_client(port).await;
     let mut got = Vec::new();
     data.read_to_end(&mut got).await.unwrap();
     assert_eq!(got, b"bye");
@@ -462,6 +467,29 @@ async fn a_close_by_the_pod_ends_the_pair_for_old_clients() {
     data.write_all(b"too late").await.unwrap();
     let failed = timeout(Duration::from_secs(3), failure(&mut data)).await;
     assert!(failed.unwrap().to_string().contains("reset"));
+}
+
+/// Who is quiet there is the pod: what the client has said waits for it, and is not taken for nothing.
+#[tokio::test]
+async fn an_upload_waits_for_a_pod_that_has_ended_and_reads_late() {
+    const MUCH: usize = 16 << 20;
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let port = pod(move |mut socket| {
+        let tell = tell.clone();
+        async move {
+            socket.shutdown().await.unwrap();
+            sleep(Duration::from_millis(2500)).await;
+            let mut got = Vec::new();
+            let read = socket.read_to_end(&mut got).await;
+            tell.send((read.map_err(|e| e.kind()), got.len())).unwrap();
+        }
+    })
+    .await;
+    let (_session, _error, mut data) = pair_of_an_old_client(port).await;
+    data.write_all(&vec![7; MUCH]).await.unwrap();
+    data.shutdown().await.unwrap();
+    let got = timeout(Duration::from_secs(20), told.recv()).await.unwrap();
+    assert_eq!(got, Some((Ok(MUCH), MUCH)));
 }
 
 async fn failure(stream: &mut session::Stream) -> session::StreamFailure {

@@ -14,10 +14,13 @@ type Found = (Seen, Range<usize>);
 impl Connection {
     /// What [`Connection::poll_event`] tells, with the payload as a slice of `input`, where it has been unmasked: for
     /// who looks at payload and does not keep it. No handle of it is counted, none keeps a buffer alive, and `input`
-    /// may be any memory. The number says how many bytes at the front of `input` are done with: drop as many before
-    /// the next call. The payload is the last of them. Both calls may be used on one connection in turn.
+    /// may be any memory. Both calls may be used on one connection in turn.
     ///
-    /// Owned is only a message that is told whole ([`crate::Config::whole`]) and came in several frames.
+    /// The number says how many bytes at the front of `input` are done with, with `None` too: they have to be dropped
+    /// before the next call, which takes them for the next frame otherwise. What is behind them stays where it is, and
+    /// more may only be put behind that. A borrowed payload is the last of the bytes that are done with; owned is only
+    /// a message that is told whole ([`crate::Config::whole`]) and came in several frames. `input` has to have room for
+    /// 139 bytes, or with `Config::whole` for a frame of [`crate::Limits::message`] and its head of 14.
     ///
     /// ```
     /// use std::time::Instant;
@@ -25,15 +28,27 @@ impl Connection {
     ///
     /// let mut server = Connection::new(Config::new(Role::Server))?;
     /// // RFC 6455 §5.7: "Hello", in binary.
-    /// let mut input = *b"\x82\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58\x82";
-    /// let (taken, event) = server.poll_borrowed(Instant::now(), &mut input)?;
-    /// assert_eq!(taken, 11);
-    /// assert!(matches!(event, Some(Event::Message { payload, .. }) if *payload == *b"Hello"));
+    /// let mut input = b"\x82\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58\x82".to_vec();
+    /// let mut hello = Vec::new();
+    /// loop {
+    ///     let (taken, event) = server.poll_borrowed(Instant::now(), &mut input)?;
+    ///     let over = event.is_none();
+    ///     if let Some(Event::Message { payload, .. }) = event {
+    ///         hello.extend_from_slice(&payload);
+    ///     }
+    ///     input.drain(..taken);
+    ///     if over {
+    ///         break;
+    ///     }
+    /// }
+    /// assert_eq!(hello, b"Hello");
+    /// // Of the next frame, whose rest is to be put behind it.
+    /// assert_eq!(input, [0x82]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
-    /// Those of [`Connection::poll_event`].
+    /// Those of [`Connection::poll_event`]; `input` is of no more use then.
     #[inline]
     pub fn poll_borrowed<'a>(
         &mut self,

@@ -10,7 +10,7 @@ use crate::utf8::Utf8;
 use bytes::Bytes;
 use std::time::{Duration, Instant};
 
-/// As many control frames as [`Limits::control`] says have this time together (B19).
+/// As many control frames as [`crate::Limits::control`] says have this time together (B19).
 const CONTROL_TIME: Duration = Duration::from_secs(10);
 
 /// The message being received.

@@ -56,8 +56,9 @@ impl Connection {
     /// Makes room in `input` for the next read, and says how much of it is to be used at most, such that a frame that
     /// is told whole ([`crate::Config::whole`]) is received in place: what it lacks, or 64 KiB. Where there is less room than 64
     /// KiB the buffer grows by as much as is in it, 64 KiB at least and in powers of two, so that a length that is only
-    /// declared costs nothing, and never more than four times what has come; a message that has been dropped leaves its
-    /// place to the next. More may be read, but may have to be moved.
+    /// declared costs nothing: about four times what has come at most, and what was received before in the same buffer. A
+    /// message that has been dropped leaves its place to the next; room is not given back, so who has had a large one may
+    /// want a new buffer. More may be read, but may have to be moved.
     ///
     /// ```
     /// use bytes::{BufMut, BytesMut};
