@@ -441,3 +441,51 @@ async fn a_servers_payload_is_written_where_it_lies() {
         }
     }
 }
+
+/// A frame of at most 125 bytes with this first byte.
+fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+    let key = [9, 8, 7, 6];
+    let length = u8::try_from(payload.len()).unwrap();
+    assert!(length < 126);
+    let bytes = payload.iter().zip(key.iter().cycle());
+    let head = [&[first, 0x80 | length][..], &key].concat();
+    head.into_iter().chain(bytes.map(|(b, k)| b ^ k)).collect()
+}
+
+/// Frames that came together are told a few bytes at a time, and all of them before what ends the stream.
+#[tokio::test]
+async fn what_came_at_once_is_read_a_little_at_a_time() {
+    let long: Vec<u8> = (0..120).collect();
+    let frames = [
+        masked(0x89, b"ping"),
+        masked(0x82, &long),
+        masked(0x02, b"one "),
+        masked(0x80, b""),
+        masked(0x02, b"two"),
+        masked(0x8a, b"pong"),
+        masked(0x00, &long),
+        masked(0x80, b"!"),
+    ]
+    .concat();
+    let expected = [&long[..], b"one two", &long, b"!"].concat();
+    for (end, clean) in [
+        (masked(0x88, &1000_u16.to_be_bytes()), true),
+        (masked(0x88, &1011_u16.to_be_bytes()), false),
+        (masked(0x81, b"text"), false),
+    ] {
+        for at_once in [1, 7, 4096] {
+            let (mut a, b) = duplex(4096);
+            a.write_all(&[&frames[..], &end].concat()).await.unwrap();
+            let mut stream = WsByteStream::server(b, BytesMut::new()).unwrap();
+            let (mut got, mut buffer) = (Vec::new(), vec![0; at_once]);
+            let last = loop {
+                match timeout(PATIENCE, stream.read(&mut buffer)).await.unwrap() {
+                    Ok(n @ 1..) => got.extend_from_slice(&buffer[..n]),
+                    other => break other,
+                }
+            };
+            assert_eq!(got, expected, "{at_once}");
+            assert_eq!(last.is_ok(), clean, "{at_once}: {last:?}");
+        }
+    }
+}
