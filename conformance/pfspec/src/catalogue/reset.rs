@@ -179,7 +179,7 @@ pub(super) const CASES: &[Case] = &[
         run!(what_follows),
     )
     .why("A client has to ignore it; how much there is differs.")
-    .sends("A download of 3 000 000 bytes, RST_STREAM after the first of them.")
+    .sends("A download of 300 000 000 bytes, more than is on its way at once, RST_STREAM after the first of them.")
     .accepts("`nothing-but-data`, `fin`, or `reset`: behind the reset, until the error stream has ended."),
 ];
 
@@ -505,7 +505,7 @@ async fn what_follows(t: &mut Trial) -> Outcome {
     let port = t.port(Service::Http)?;
     let mut s = t.session().await?;
     let pair = s.pair(port).await?;
-    s.write(pair.data, &http_request("/bytes/3000000")).await?;
+    s.write(pair.data, &http_request("/bytes/300000000")).await?;
     s.until("some bytes", |s| s.received(pair.data) > 0).await?;
     s.reset(pair.data, CANCEL).await?;
     s.until("the end of the error stream", |s| s.ended(pair.error))
