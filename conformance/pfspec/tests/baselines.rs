@@ -36,6 +36,9 @@ fn judge(target: &[&str], baseline: &str) {
         PATIENCE,
         "--timeout",
         "150",
+        // What differs once and not twice is said to be flaky, and is the machine's more often than the server's.
+        "--retries",
+        "1",
         "-x",
         "load/*",
         // Who stalls whom, and for how long, depends on what else runs here.
