@@ -178,6 +178,7 @@ impl Stream {
     }
 
     /// Charged bytes that wait to be read, or have been taken and not been dealt with.
+    #[cfg(any(test, feature = "node"))]
     pub(crate) fn held(&self) -> usize {
         self.cell.lock().received_bytes
     }
