@@ -505,7 +505,8 @@ async fn what_follows(t: &mut Trial) -> Outcome {
     let port = t.port(Service::Http)?;
     let mut s = t.session().await?;
     let pair = s.pair(port).await?;
-    s.write(pair.data, &http_request("/bytes/300000000")).await?;
+    s.write(pair.data, &http_request("/bytes/300000000"))
+        .await?;
     s.until("some bytes", |s| s.received(pair.data) > 0).await?;
     s.reset(pair.data, CANCEL).await?;
     s.until("the end of the error stream", |s| s.ended(pair.error))
