@@ -615,7 +615,7 @@ fn nothing_is_made_for_nothing() {
 
 /// Whether whoever runs these tests has SIGHUP ignored, which its children inherit. Only Linux tells.
 fn hang_up_is_ignored() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let bits = ignored.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
     bits.is_some_and(|bits| bits & 1 != 0)
