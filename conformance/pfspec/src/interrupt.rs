@@ -22,16 +22,6 @@ async fn recv(signal: &mut Option<tokio::signal::unix::Signal>) {
     }
 }
 
-/// As far as the system tells.
-#[cfg(unix)]
-fn hangup_is_ignored() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    // Signal 1 is bit 0.
-    mask.is_some_and(|mask| mask & 1 == 1)
-}
-
 impl Interrupt {
     /// One that is told by hand.
     #[must_use]
@@ -64,7 +54,7 @@ impl Interrupt {
                 listen(SignalKind::interrupt())?,
                 listen(SignalKind::terminate())?,
                 // Where it was to be ignored (`nohup`), it still is.
-                (!hangup_is_ignored())
+                (!pf_program::hangup_is_ignored())
                     .then(|| listen(SignalKind::hangup()))
                     .transpose()?,
             )

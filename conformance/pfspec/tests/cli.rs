@@ -613,14 +613,6 @@ fn nothing_is_made_for_nothing() {
     );
 }
 
-/// Whether whoever runs these tests has SIGHUP ignored, which its children inherit. Only Linux tells.
-fn hang_up_is_ignored() -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let bits = ignored.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
-    bits.is_some_and(|bits| bits & 1 != 0)
-}
-
 #[test]
 fn interrupted_before_the_first_case() {
     let kill = |pid: u32, signal: &str| {
@@ -652,7 +644,7 @@ fn interrupted_before_the_first_case() {
     // While it finds out what is there: nothing is made any more.
     for signal in ["-INT", "-HUP"] {
         // As under nohup, which pfspec keeps to.
-        if signal == "-HUP" && hang_up_is_ignored() {
+        if signal == "-HUP" && pf_program::hangup_is_ignored() {
             continue;
         }
         let directory = directory();

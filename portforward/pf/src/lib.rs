@@ -33,6 +33,8 @@ mod resolve;
 mod run;
 mod serve;
 mod signals;
+#[cfg(unix)]
+pub use signals::hangup_is_ignored;
 mod target;
 
 use cli::{Line, Order};

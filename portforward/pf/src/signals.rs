@@ -28,9 +28,10 @@ pub(crate) fn survive_file_limits() {
 #[cfg(not(unix))]
 pub(crate) fn survive_file_limits() {}
 
-/// Whether SIGHUP is ignored, as far as the system tells.
+/// Whether SIGHUP is ignored, as `nohup` has it, as far as the system tells: Linux does.
 #[cfg(unix)]
-fn hangup_is_ignored() -> bool {
+#[must_use]
+pub fn hangup_is_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());

@@ -299,7 +299,8 @@ async fn empty_block(t: &mut Trial) -> Outcome {
     OK
 }
 
-const BARRED: [&str; 5] = [
+/// Names of headers that belong to a connection and not to a stream.
+pub(crate) const BARRED: [&str; 5] = [
     "connection",
     "host",
     "keep-alive",

@@ -9,7 +9,7 @@ mod error;
 mod exec;
 mod frame;
 mod half_close;
-mod header;
+pub(crate) mod header;
 mod idle;
 mod limits;
 mod load;

@@ -1,7 +1,7 @@
 //! Faults in the bytes of pairs, and in their ends.
 
 use super::super::{Fault, Side, Spdy};
-use super::{both, server};
+use super::{both, is_fin, server};
 use crate::probe::session::{data, fin};
 use crate::probe::wire::{FIN, Frame};
 use std::time::Duration;
@@ -38,10 +38,6 @@ fn up(s: &mut Spdy, side: Side, frame: Frame, change: impl FnOnce(&mut Spdy, u32
         }
         _ => s.pass(),
     }
-}
-
-fn is_fin(frame: &Frame) -> bool {
-    matches!(frame, Frame::Data { flags, .. } if flags & FIN != 0)
 }
 
 pub(super) static FAULTS: &[Fault] = &[

@@ -2,14 +2,9 @@
 
 use super::super::{Fault, Side};
 use super::stream::release;
-use super::{both, server};
+use super::{both, is_fin, server};
 use crate::probe::session::fin;
-use crate::probe::wire::{FIN, Frame};
-
-/// Whether the frame ends the server's direction.
-fn ends(frame: &Frame) -> bool {
-    matches!(frame, Frame::Data { flags, .. } if flags & FIN != 0)
-}
+use crate::probe::wire::Frame;
 
 pub(super) static FAULTS: &[Fault] = &[
     both(
@@ -99,7 +94,7 @@ pub(super) static FAULTS: &[Fault] = &[
         "Loses what came before RST_STREAM",
         &["4.18"],
         |s, side, f| match f {
-            Frame::Data { id, .. } if side == Side::Client && s.is_data(id) && !ends(&f) => {
+            Frame::Data { id, .. } if side == Side::Client && s.is_data(id) && !is_fin(&f) => {
                 // What waits is passed when the next frame of another kind shows that no reset follows.
                 for frame in std::mem::take(&mut s.held) {
                     s.server(&frame);
@@ -129,7 +124,7 @@ pub(super) static FAULTS: &[Fault] = &[
         |s, f| match f {
             Frame::Data {
                 id, ref payload, ..
-            } if ends(&f) && s.is_data(id) => {
+            } if is_fin(&f) && s.is_data(id) => {
                 if !payload.is_empty() {
                     s.data(id, payload);
                 }
@@ -144,7 +139,7 @@ pub(super) static FAULTS: &[Fault] = &[
         |s, f| match f {
             Frame::Data {
                 id, ref payload, ..
-            } if ends(&f) && s.is_error(id) => {
+            } if is_fin(&f) && s.is_error(id) => {
                 if !payload.is_empty() {
                     s.data(id, payload);
                 }
@@ -160,7 +155,7 @@ pub(super) static FAULTS: &[Fault] = &[
         |s, f| {
             s.pass();
             if let Frame::Data { id, .. } = f
-                && ends(&f)
+                && is_fin(&f)
             {
                 s.fin(id);
             }
@@ -173,7 +168,7 @@ pub(super) static FAULTS: &[Fault] = &[
         |s, f| match f {
             Frame::Data {
                 id, ref payload, ..
-            } if ends(&f) => {
+            } if is_fin(&f) => {
                 if !payload.is_empty() {
                     s.data(id, payload);
                 }
@@ -190,7 +185,7 @@ pub(super) static FAULTS: &[Fault] = &[
         |s, f| {
             s.pass();
             if let Frame::Data { id, .. } = f
-                && ends(&f)
+                && is_fin(&f)
                 && s.is_data(id)
             {
                 s.data(id, b"one more thing");
@@ -204,7 +199,7 @@ pub(super) static FAULTS: &[Fault] = &[
         |s, f| match &f {
             Frame::Data { id, payload, .. } if s.is_data(*id) => {
                 let id = *id;
-                if ends(&f) {
+                if is_fin(&f) {
                     s.fin(id);
                     release(s, id);
                 } else if !payload.is_empty() {
@@ -227,7 +222,7 @@ pub(super) static FAULTS: &[Fault] = &[
         |s, f| match f {
             Frame::Data {
                 id, ref payload, ..
-            } if ends(&f) && s.is_data(id) => {
+            } if is_fin(&f) && s.is_data(id) => {
                 if !payload.is_empty() {
                     s.data(id, payload);
                 }

@@ -1,7 +1,7 @@
 //! Faults in what error streams say, and in how failures end.
 
 use super::super::{Fault, Side, Spdy};
-use super::{both, server};
+use super::{both, is_fin, server};
 use crate::probe::session::data;
 use crate::probe::wire::{FIN, Frame};
 
@@ -22,8 +22,16 @@ fn text(s: &mut Spdy, frame: Frame, change: impl FnOnce(&mut Vec<u8>)) {
     }
 }
 
-fn is_fin(frame: &Frame) -> bool {
-    matches!(frame, Frame::Data { flags, .. } if flags & FIN != 0)
+/// Bytes in front of the empty end by which an error stream tells success.
+fn before_success(s: &mut Spdy, frame: &Frame, bytes: &[u8]) {
+    if let Frame::Data { id, payload, .. } = frame
+        && is_fin(frame)
+        && payload.is_empty()
+        && s.is_error(*id)
+    {
+        s.data(*id, bytes);
+    }
+    s.pass();
 }
 
 pub(super) static FAULTS: &[Fault] = &[
@@ -153,31 +161,13 @@ pub(super) static FAULTS: &[Fault] = &[
         "error/text-for-success",
         "A text for success",
         &["8.7"],
-        |s, f| {
-            if let Frame::Data { id, payload, .. } = &f
-                && is_fin(&f)
-                && payload.is_empty()
-                && s.is_error(*id)
-            {
-                s.data(*id, b"ok");
-            }
-            s.pass();
-        },
+        |s, f| before_success(s, &f, b"ok"),
     ),
     server(
         "error/space-for-success",
         "A byte for success",
         &["8.7"],
-        |s, f| {
-            if let Frame::Data { id, payload, .. } = &f
-                && is_fin(&f)
-                && payload.is_empty()
-                && s.is_error(*id)
-            {
-                s.data(*id, b"\0");
-            }
-            s.pass();
-        },
+        |s, f| before_success(s, &f, b"\0"),
     ),
     server(
         "error/reset-for-success",

@@ -2,18 +2,10 @@
 
 use super::super::{Fault, Side, Spdy};
 use super::{both, client, odd, server};
+use crate::catalogue::header::BARRED;
 use crate::probe::wire::{self, Deflater, Frame, Pairs};
 use flate2::FlushCompress;
 use std::time::Duration;
-
-/// Names of headers that belong to a connection and not to a stream.
-const BARRED: [&str; 5] = [
-    "connection",
-    "host",
-    "keep-alive",
-    "proxy-connection",
-    "transfer-encoding",
-];
 
 /// SYN_REPLY around any compressed block.
 fn reply_around(s: &mut Spdy, frame: &Frame, block: impl FnOnce(&mut Spdy) -> Vec<u8>) {

@@ -18,9 +18,9 @@ mod tunnel;
 mod usual;
 mod websocket;
 
-use super::{Act, Fault, Side, Spdy};
-use crate::case::SESSIONS;
-use crate::probe::wire::Frame;
+use super::{Act, Fault, Side, Spdy, WebSocket, WsFrame};
+use crate::case::{SESSIONS, Way};
+use crate::probe::wire::{FIN, Frame};
 
 type Breaks = &'static [&'static str];
 
@@ -67,6 +67,22 @@ const fn odd(
     act: fn(&mut Spdy, &str),
 ) -> Fault {
     Fault::new(id, title, breaks, SESSIONS, Act::Odd(act))
+}
+
+/// In WebSocket frames of either.
+const fn socket(
+    id: &'static str,
+    title: &'static str,
+    breaks: Breaks,
+    on: &'static [Way],
+    act: fn(&mut WebSocket, Side, WsFrame),
+) -> Fault {
+    Fault::new(id, title, breaks, on, Act::WebSocket(act))
+}
+
+/// Whether the frame ends its sender's direction of a stream.
+const fn is_fin(frame: &Frame) -> bool {
+    matches!(frame, Frame::Data { flags, .. } if *flags & FIN != 0)
 }
 
 /// Every fault, in the order of the document.

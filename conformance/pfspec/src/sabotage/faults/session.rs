@@ -1,10 +1,10 @@
 //! Faults of the session as a whole.
 
 use super::super::{Act, Fault, Side, Spdy};
-use super::{begin, both, client, server};
+use super::{begin, both, client, is_fin, server};
 use crate::case::SESSIONS;
 use crate::probe::session::data;
-use crate::probe::wire::{FIN, Frame};
+use crate::probe::wire::Frame;
 use std::time::Duration;
 
 /// Sends the part of DATA that is below a limit, and holds the rest.
@@ -31,10 +31,6 @@ fn open_pairs(s: &Spdy) -> usize {
         .values()
         .filter(|k| k.kind == "data" && k.is_open());
     open.count()
-}
-
-fn is_fin(frame: &Frame) -> bool {
-    matches!(frame, Frame::Data { flags, .. } if flags & FIN != 0)
 }
 
 pub(super) static FAULTS: &[Fault] = &[

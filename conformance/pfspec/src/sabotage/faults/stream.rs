@@ -1,7 +1,7 @@
 //! Faults in the life of streams.
 
 use super::super::{Fault, Side, Spdy};
-use super::{both, client, server};
+use super::{both, client, is_fin, server};
 use crate::probe::session::{data, fin};
 use crate::probe::wire::{FIN, Frame};
 use std::time::Duration;
@@ -24,11 +24,6 @@ pub(super) fn release(s: &mut Spdy, id: u32) {
             s.held.push(frame);
         }
     }
-}
-
-/// Whether the frame ends the server's direction.
-fn ends(frame: &Frame) -> bool {
-    matches!(frame, Frame::Data { flags, .. } if flags & FIN != 0)
 }
 
 pub(super) static FAULTS: &[Fault] = &[
@@ -283,7 +278,7 @@ pub(super) static FAULTS: &[Fault] = &[
         |s, side, f| match f {
             Frame::Data { id, .. }
                 if side == Side::Server && s.known(id).client_fin && s.is_data(id) => {}
-            Frame::Data { id, .. } if side == Side::Client && ends(&f) && s.is_data(id) => {
+            Frame::Data { id, .. } if side == Side::Client && is_fin(&f) && s.is_data(id) => {
                 s.pass();
                 s.fin(id);
             }

@@ -1,6 +1,7 @@
 //! Faults in the messages of tunnels.
 
-use super::super::{Act, Fault, Side, WebSocket, WsFrame};
+use super::super::{Fault, Side, WebSocket};
+use super::socket;
 use super::websocket::{data, down, starts_message, up};
 use crate::case::Way::{self, Http, Tunnel};
 use crate::probe::websocket::{BINARY, CLOSE, CONTINUATION, LAST, TEXT};
@@ -8,18 +9,8 @@ use std::time::Duration;
 
 const TUNNEL: &[Way] = &[Http, Tunnel];
 
-const fn fault(
-    id: &'static str,
-    title: &'static str,
-    breaks: &'static [&'static str],
-    on: &'static [Way],
-    act: fn(&mut WebSocket, Side, WsFrame),
-) -> Fault {
-    Fault::new(id, title, breaks, on, Act::WebSocket(act))
-}
-
 pub(super) static FAULTS: &[Fault] = &[
-    fault(
+    socket(
         "tunnel/text",
         "Sends text messages",
         &["13.10"],
@@ -30,7 +21,7 @@ pub(super) static FAULTS: &[Fault] = &[
             });
         },
     ),
-    fault(
+    socket(
         "tunnel/text-accepted",
         "Accepts text messages",
         &["13.11"],
@@ -41,7 +32,7 @@ pub(super) static FAULTS: &[Fault] = &[
             });
         },
     ),
-    fault(
+    socket(
         "tunnel/text-skipped",
         "Steps over text messages",
         &["13.11"],
@@ -50,7 +41,7 @@ pub(super) static FAULTS: &[Fault] = &[
             up(w, side, f.opcode() == TEXT, |_| {});
         },
     ),
-    fault(
+    socket(
         "tunnel/empty-dies",
         "Ends the connection at an empty message",
         &["13.12"],
@@ -64,7 +55,7 @@ pub(super) static FAULTS: &[Fault] = &[
             );
         },
     ),
-    fault(
+    socket(
         "tunnel/empty-message-dies",
         "Ends the connection at an empty binary message in one frame",
         &["13.12"],
@@ -78,7 +69,7 @@ pub(super) static FAULTS: &[Fault] = &[
             );
         },
     ),
-    fault(
+    socket(
         "tunnel/fragments-lost",
         "Loses all fragments but the first",
         &["13.13"],
@@ -96,7 +87,7 @@ pub(super) static FAULTS: &[Fault] = &[
             );
         },
     ),
-    fault(
+    socket(
         "tunnel/fragments-die",
         "Ends the connection at a fragment",
         &["13.13"],
@@ -110,7 +101,7 @@ pub(super) static FAULTS: &[Fault] = &[
             );
         },
     ),
-    fault(
+    socket(
         "tunnel/empty-last-fragment-dies",
         "Ends the connection at an empty last fragment",
         &["13.13"],
@@ -124,7 +115,7 @@ pub(super) static FAULTS: &[Fault] = &[
             );
         },
     ),
-    fault(
+    socket(
         "tunnel/frame-per-message",
         "Takes a message for a frame of SPDY",
         &["13.12"],
@@ -144,7 +135,7 @@ pub(super) static FAULTS: &[Fault] = &[
             );
         },
     ),
-    fault(
+    socket(
         "tunnel/one-frame-per-message",
         "Reads the first frame of SPDY of a message only",
         &["13.12"],
@@ -160,7 +151,7 @@ pub(super) static FAULTS: &[Fault] = &[
             });
         },
     ),
-    fault(
+    socket(
         "tunnel/64k-message-dies",
         "Ends the connection at messages above 64 KiB",
         &["13.14"],
@@ -169,7 +160,7 @@ pub(super) static FAULTS: &[Fault] = &[
             up(w, side, f.payload.len() > 65536, WebSocket::close);
         },
     ),
-    fault(
+    socket(
         "tunnel/4k-message-cut",
         "Loses what is behind 4096 bytes of a message",
         &["13.14"],
@@ -180,7 +171,7 @@ pub(super) static FAULTS: &[Fault] = &[
             });
         },
     ),
-    fault(
+    socket(
         "tunnel/channel-byte",
         "A channel number in front of each message",
         &["13.10", "13.12"],
@@ -191,7 +182,7 @@ pub(super) static FAULTS: &[Fault] = &[
             });
         },
     ),
-    fault(
+    socket(
         "tunnel/first-message-lost",
         "Loses the client's first message",
         &["13.12"],
@@ -204,7 +195,7 @@ pub(super) static FAULTS: &[Fault] = &[
             }
         },
     ),
-    fault(
+    socket(
         "tunnel/first-answer-lost",
         "Loses its own first message",
         &["13.9"],
@@ -217,7 +208,7 @@ pub(super) static FAULTS: &[Fault] = &[
             }
         },
     ),
-    fault(
+    socket(
         "tunnel/greeting",
         "An empty text message at the start",
         &["13.10"],
@@ -229,7 +220,7 @@ pub(super) static FAULTS: &[Fault] = &[
             w.pass();
         },
     ),
-    fault(
+    socket(
         "tunnel/messages-joined",
         "Holds a message until the next comes",
         &["13.12", "8.1"],
@@ -243,7 +234,7 @@ pub(super) static FAULTS: &[Fault] = &[
             });
         },
     ),
-    fault(
+    socket(
         "tunnel/never-closes",
         "Does not close the WebSocket when the session has ended",
         &["13.17", "5.11", "5.14", "5.16", "14.18"],

@@ -1,22 +1,13 @@
 //! Faults in WebSocket frames, below the tunnel and the channels.
 
-use super::super::{Act, Fault, Side, WebSocket, WsFrame};
+use super::super::{Fault, Side, WebSocket, WsFrame};
+use super::socket;
 use crate::case::Way::{self, Http, Tunnel, V4, V4Base64};
 use crate::probe::websocket::{
     BINARY, CLOSE, CONTINUATION, LAST, PING, PONG, TEXT, frame, frame_in_form,
 };
 
 const SOCKETS: &[Way] = &[Http, Tunnel, V4, V4Base64];
-
-const fn fault(
-    id: &'static str,
-    title: &'static str,
-    breaks: &'static [&'static str],
-    on: &'static [Way],
-    act: fn(&mut WebSocket, Side, WsFrame),
-) -> Fault {
-    Fault::new(id, title, breaks, on, Act::WebSocket(act))
-}
 
 /// Frames of the server of an opcode.
 pub(super) fn down(
@@ -65,7 +56,7 @@ pub(super) fn starts_message(f: &WsFrame) -> bool {
 }
 
 pub(super) static FAULTS: &[Fault] = &[
-    fault(
+    socket(
         "websocket/masked",
         "Frames of the server are masked",
         &["10.7"],
@@ -76,7 +67,7 @@ pub(super) static FAULTS: &[Fault] = &[
             });
         },
     ),
-    fault(
+    socket(
         "websocket/reserved-bit",
         "Frames of the server have a reserved bit",
         &["10.6", "14.13"],
@@ -85,7 +76,7 @@ pub(super) static FAULTS: &[Fault] = &[
             data(w, side, &f, |w| w.client(f.first | 0x40, &f.payload));
         },
     ),
-    fault(
+    socket(
         "websocket/unknown-opcode",
         "Frames of an undefined opcode",
         &["10.12", "14.13"],
@@ -97,7 +88,7 @@ pub(super) static FAULTS: &[Fault] = &[
             });
         },
     ),
-    fault(
+    socket(
         "websocket/new-message-in-fragments",
         "A new message within the fragments of another",
         &["14.13", "13.13"],
@@ -109,7 +100,7 @@ pub(super) static FAULTS: &[Fault] = &[
             });
         },
     ),
-    fault(
+    socket(
         "websocket/ping-unanswered",
         "Does not answer PING",
         &["10.10"],
@@ -118,7 +109,7 @@ pub(super) static FAULTS: &[Fault] = &[
             down(w, side, &f, PONG, |_| {});
         },
     ),
-    fault(
+    socket(
         "websocket/pong-empty",
         "PONG without the payload of PING",
         &["10.10"],
@@ -127,7 +118,7 @@ pub(super) static FAULTS: &[Fault] = &[
             down(w, side, &f, PONG, |w| w.client(LAST | PONG, b""));
         },
     ),
-    fault(
+    socket(
         "websocket/pong-other",
         "PONG with another payload",
         &["10.10"],
@@ -139,7 +130,7 @@ pub(super) static FAULTS: &[Fault] = &[
             });
         },
     ),
-    fault(
+    socket(
         "websocket/ping-for-pong",
         "Answers PING with PING",
         &["10.10"],
@@ -148,7 +139,7 @@ pub(super) static FAULTS: &[Fault] = &[
             down(w, side, &f, PONG, |w| w.client(LAST | PING, &f.payload));
         },
     ),
-    fault(
+    socket(
         "websocket/pong-fragmented",
         "PONG in fragments",
         &["10.12"],
@@ -160,7 +151,7 @@ pub(super) static FAULTS: &[Fault] = &[
             });
         },
     ),
-    fault(
+    socket(
         "websocket/pong-long",
         "PONG of more than 125 bytes",
         &["10.12"],
@@ -169,7 +160,7 @@ pub(super) static FAULTS: &[Fault] = &[
             down(w, side, &f, PONG, |w| w.client(LAST | PONG, &[b'x'; 200]));
         },
     ),
-    fault(
+    socket(
         "websocket/ping-dies",
         "Ends the connection at PING",
         &["10.10"],
@@ -178,7 +169,7 @@ pub(super) static FAULTS: &[Fault] = &[
             up(w, side, f.opcode() == PING, WebSocket::close);
         },
     ),
-    fault(
+    socket(
         "websocket/pong-dies",
         "Ends the connection at PONG that it did not ask for",
         &["10.10"],
@@ -187,7 +178,7 @@ pub(super) static FAULTS: &[Fault] = &[
             up(w, side, f.opcode() == PONG, WebSocket::close);
         },
     ),
-    fault(
+    socket(
         "websocket/empty-ping-dies",
         "Ends the connection at PING without payload",
         &["10.10"],
@@ -201,7 +192,7 @@ pub(super) static FAULTS: &[Fault] = &[
             );
         },
     ),
-    fault(
+    socket(
         "websocket/close-unanswered",
         "Does not answer Close, and closes",
         &["10.13"],
@@ -210,7 +201,7 @@ pub(super) static FAULTS: &[Fault] = &[
             down(w, side, &f, CLOSE, |_| {});
         },
     ),
-    fault(
+    socket(
         "websocket/close-ignored",
         "Goes on behind Close",
         &["10.13", "13.17", "11.19"],
@@ -219,7 +210,7 @@ pub(super) static FAULTS: &[Fault] = &[
             up(w, side, f.opcode() == CLOSE, |_| {});
         },
     ),
-    fault(
+    socket(
         "websocket/close-other-code",
         "Close with code 1011",
         &["13.16", "10.13"],
@@ -230,7 +221,7 @@ pub(super) static FAULTS: &[Fault] = &[
             });
         },
     ),
-    fault(
+    socket(
         "websocket/close-illegal-code",
         "Close with code 1006",
         &["10.13"],
@@ -241,7 +232,7 @@ pub(super) static FAULTS: &[Fault] = &[
             });
         },
     ),
-    fault(
+    socket(
         "websocket/close-of-one-byte",
         "Close with a payload of a byte",
         &["10.13", "14.13"],
@@ -250,7 +241,7 @@ pub(super) static FAULTS: &[Fault] = &[
             down(w, side, &f, CLOSE, |w| w.client(LAST | CLOSE, b"x"));
         },
     ),
-    fault(
+    socket(
         "websocket/data-behind-close",
         "Frames behind Close",
         &["10.15"],
@@ -262,7 +253,7 @@ pub(super) static FAULTS: &[Fault] = &[
             });
         },
     ),
-    fault(
+    socket(
         "websocket/unmasked-accepted",
         "Accepts frames without a mask",
         &["10.8"],
@@ -271,7 +262,7 @@ pub(super) static FAULTS: &[Fault] = &[
             up(w, side, !f.masked, |w| w.server(f.first, &f.payload));
         },
     ),
-    fault(
+    socket(
         "websocket/reserved-accepted",
         "Accepts reserved bits",
         &["14.13"],
@@ -282,7 +273,7 @@ pub(super) static FAULTS: &[Fault] = &[
             });
         },
     ),
-    fault(
+    socket(
         "websocket/opcodes-skipped",
         "Steps over undefined opcodes",
         &["14.13"],
@@ -291,7 +282,7 @@ pub(super) static FAULTS: &[Fault] = &[
             up(w, side, matches!(f.opcode(), 3..=7 | 11..=15), |_| {});
         },
     ),
-    fault(
+    socket(
         "websocket/long-control-accepted",
         "Accepts control frames that are long or in fragments",
         &["14.13", "10.12"],
@@ -303,7 +294,7 @@ pub(super) static FAULTS: &[Fault] = &[
             });
         },
     ),
-    fault(
+    socket(
         "websocket/stray-continuation-accepted",
         "Steps over a continuation of nothing",
         &["14.13"],
@@ -319,7 +310,7 @@ pub(super) static FAULTS: &[Fault] = &[
             w.pass();
         },
     ),
-    fault(
+    socket(
         "websocket/new-message-accepted",
         "Accepts a new message within fragments",
         &["14.13"],
@@ -335,7 +326,7 @@ pub(super) static FAULTS: &[Fault] = &[
             w.pass();
         },
     ),
-    fault(
+    socket(
         "websocket/long-form-dies",
         "Ends the connection at a length that is not in its shortest form",
         &["10.9"],
@@ -351,7 +342,7 @@ pub(super) static FAULTS: &[Fault] = &[
             up(w, side, form(&f) != shortest, WebSocket::close);
         },
     ),
-    fault(
+    socket(
         "websocket/16-bit-length-dies",
         "Ends the connection at a length of 16 bits",
         &["10.9", "13.14"],
@@ -360,7 +351,7 @@ pub(super) static FAULTS: &[Fault] = &[
             up(w, side, form(&f) == 2, WebSocket::close);
         },
     ),
-    fault(
+    socket(
         "websocket/64-bit-length-dies",
         "Ends the connection at a length of 64 bits",
         &["10.9", "13.14"],
@@ -369,7 +360,7 @@ pub(super) static FAULTS: &[Fault] = &[
             up(w, side, form(&f) == 8, WebSocket::close);
         },
     ),
-    fault(
+    socket(
         "websocket/length-of-15-bits",
         "Takes lengths above 32767 for negative and closes",
         &["10.9", "13.14"],
@@ -378,7 +369,7 @@ pub(super) static FAULTS: &[Fault] = &[
             up(w, side, f.payload.len() > 32767, WebSocket::close);
         },
     ),
-    fault(
+    socket(
         "websocket/control-in-fragments-dies",
         "Ends the connection at a control frame between fragments",
         &["10.11"],
@@ -395,7 +386,7 @@ pub(super) static FAULTS: &[Fault] = &[
             w.pass();
         },
     ),
-    fault(
+    socket(
         "websocket/data-in-64-bit-form",
         "Writes every length in 8 bytes",
         &["10.9"],
@@ -406,7 +397,7 @@ pub(super) static FAULTS: &[Fault] = &[
             });
         },
     ),
-    fault(
+    socket(
         "websocket/short-frame-cut",
         "Loses the last byte of a message of less than 126 bytes",
         &["10.9"],
