@@ -1,8 +1,8 @@
-//! What pf is compared with beside the smooth source: a relay with a TLS connection for each connection,
+//! What pf is compared with beside the smooth source: a relay with a TLS connection for each connection (and one with the best record layer),
 //! streams of one tuned h2 connection, and the lean client. Each is a process of its own.
 
 use crate::child::SMOOTH;
-use crate::{lean, smooth};
+use crate::{lean, raw, smooth};
 use anyhow::{Context, Result};
 use benches::{READ_BUFFER, h2_streams};
 use clap::ValueEnum;
@@ -21,6 +21,7 @@ use tokio_rustls::client::TlsStream;
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Kind {
     Tls,
+    TlsRaw,
     H2,
     LeanSpdy,
     LeanTunnel,
@@ -70,11 +71,18 @@ pub(crate) async fn run(carry: Carry) -> Result<()> {
                 }
             });
         }
-        Kind::LeanSpdy | Kind::LeanTunnel => {
-            let listener = listener.into_std()?;
-            listener.set_nonblocking(false)?;
-            let tunnel = matches!(kind, Kind::LeanTunnel);
+        Kind::TlsRaw => {
+            let listener = blocking(listener)?;
             // This thread only waits to be told to end.
+            std::thread::spawn(move || {
+                if let Err(error) = raw::run(&listener, address, &directory) {
+                    eprintln!("raw TLS relay: {error:#}");
+                }
+            });
+        }
+        Kind::LeanSpdy | Kind::LeanTunnel => {
+            let listener = blocking(listener)?;
+            let tunnel = matches!(kind, Kind::LeanTunnel);
             std::thread::spawn(move || {
                 if let Err(error) = lean::run(&listener, address, &directory, tunnel) {
                     eprintln!("lean client: {error:#}");
@@ -84,6 +92,20 @@ pub(crate) async fn run(carry: Carry) -> Result<()> {
     }
     println!("Forwarding from {local} -> {}", SMOOTH.0);
     tokio::signal::ctrl_c().await.context("signals")
+}
+
+fn blocking(listener: TcpListener) -> io::Result<std::net::TcpListener> {
+    let listener = listener.into_std()?;
+    listener.set_nonblocking(false)?;
+    Ok(listener)
+}
+
+/// None: not now.
+pub(crate) fn ready(done: io::Result<usize>) -> Result<Option<usize>> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        done => Ok(Some(done?)),
+    }
 }
 
 async fn tls<T: AsyncRead + AsyncWrite + Unpin>(

@@ -27,6 +27,8 @@ pub(crate) enum Client {
     GoTunnel,
     KubeRs,
     Tls,
+    /// The best record layer: what TLS costs a relay at the least.
+    TlsRaw,
     H2,
     /// Promises nothing: what the wire costs.
     LeanSpdy,
@@ -44,6 +46,7 @@ impl fmt::Display for Client {
             Self::GoTunnel => "client-go tunnel",
             Self::KubeRs => "kube-rs",
             Self::Tls => "tls",
+            Self::TlsRaw => "tls-raw",
             Self::H2 => "h2 tuned",
             Self::LeanSpdy => "lean SPDY",
             Self::LeanTunnel => "lean tunnel",
@@ -56,10 +59,12 @@ impl Client {
         matches!(self, Self::PfSpdy | Self::PfTunnel)
     }
 
-    /// Whether it can be asked for that: the lean client has one connection at a time.
+    /// Whether it can be asked for that: the lean client and `tls-raw` have one connection at a time.
     pub(crate) const fn takes(self, step: Step) -> bool {
         match step {
-            Step::SetUp { .. } | Step::Idle => !matches!(self, Self::LeanSpdy | Self::LeanTunnel),
+            Step::SetUp { .. } | Step::Idle => {
+                !matches!(self, Self::TlsRaw | Self::LeanSpdy | Self::LeanTunnel)
+            }
             Step::Download | Step::Upload | Step::Memory | Step::Echo => true,
         }
     }
@@ -120,6 +125,7 @@ impl Client {
                 command
             }
             Self::Tls => far.carrier(Kind::Tls)?,
+            Self::TlsRaw => far.carrier(Kind::TlsRaw)?,
             Self::H2 => far.carrier(Kind::H2)?,
             Self::LeanSpdy => far.carrier(Kind::LeanSpdy)?,
             Self::LeanTunnel => far.carrier(Kind::LeanTunnel)?,

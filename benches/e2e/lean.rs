@@ -5,7 +5,7 @@
 //! No isolation, budgets, events, timers, PINGs or second connection, and no failure told from a clean end: it is a
 //! yardstick and no product.
 
-use crate::carry;
+use crate::carry::{self, ready};
 use crate::smooth;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Buf as _;
@@ -17,7 +17,7 @@ use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::unbuffered::ConnectionState;
 use spdy::StreamId;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -384,13 +384,5 @@ impl Far {
             far_in |= far_has.intersects(PollFlags::POLLIN | end);
             far_out |= far_has.intersects(PollFlags::POLLOUT | end);
         }
-    }
-}
-
-/// None: not now.
-fn ready(done: std::io::Result<usize>) -> Result<Option<usize>> {
-    match done {
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
-        done => Ok(Some(done?)),
     }
 }

@@ -35,9 +35,10 @@ impl Machine {
             Part::Real => versions(&args.kubectl, far.kubeconfig()),
             Part::Peer | Part::Pinned | Part::Free => (None, None),
         };
+        let (cpu, cores) = cpu().unwrap_or_else(|| (unknown(), 0));
         Self {
-            cpu: cpu().unwrap_or_else(unknown),
-            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            cpu,
+            cores,
             kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")
                 .map_or_else(|_| unknown(), |text| text.trim().to_owned()),
             date: says(Path::new("date"), ["-u", "+%Y-%m-%d %H:%M UTC"]).unwrap_or_else(unknown),
@@ -80,10 +81,12 @@ fn unknown() -> String {
     "unknown".to_owned()
 }
 
-fn cpu() -> Option<String> {
+/// Its name, and how many: not those alone that this process may run on.
+fn cpu() -> Option<(String, usize)> {
     let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("model name"))?;
-    Some(line.split_once(':')?.1.trim().to_owned())
+    let mut names = text.lines().filter(|line| line.starts_with("model name"));
+    let (_, name) = names.next()?.split_once(':')?;
+    Some((name.trim().to_owned(), names.count() + 1))
 }
 
 fn load() -> String {

@@ -20,6 +20,7 @@ mod machine;
 mod measure;
 mod parts;
 mod pod;
+mod raw;
 mod report;
 mod rounds;
 mod small;

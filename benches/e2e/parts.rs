@@ -2,7 +2,7 @@
 
 use crate::client::Client::{
     self, GoSpdy, GoTunnel, H2, KubeRs, KubectlSpdy, KubectlTunnel, LeanSpdy, LeanTunnel, PfSpdy,
-    PfTunnel, Tls,
+    PfTunnel, Tls, TlsRaw,
 };
 use crate::steps::Step;
 use clap::ValueEnum;
@@ -45,7 +45,7 @@ impl Part {
                 KubeRs,
             ],
             Self::Peer => &[PfSpdy, PfTunnel, GoSpdy, GoTunnel, KubeRs],
-            Self::Pinned => &[PfSpdy, PfTunnel, Tls, H2, LeanSpdy, LeanTunnel],
+            Self::Pinned => &[PfSpdy, PfTunnel, Tls, TlsRaw, H2, LeanSpdy, LeanTunnel],
             Self::Free => &[PfSpdy, PfTunnel, Tls, LeanSpdy, LeanTunnel],
         }
     }

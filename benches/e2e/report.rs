@@ -2,7 +2,7 @@
 
 use crate::client::Client;
 use crate::cores::{OURS, THEIRS};
-use crate::goals::{self, Bound, Goal, NOWHERE};
+use crate::goals::{self, Bound, Goal};
 use crate::machine::Machine;
 use crate::measure::Measure;
 use crate::parts::Part;
@@ -134,7 +134,6 @@ impl Report {
             "machine": machine.json(),
             "rounds": rounds.collect::<Vec<_>>(),
             "goals": goals.collect::<Vec<_>>(),
-            "measured_by_no_part": NOWHERE,
         })
     }
 }
@@ -157,7 +156,6 @@ impl fmt::Display for Report {
                 "Clients alone on core {THEIRS}, server and driver on core {OURS}."
             )?;
         }
-        writeln!(f, "Measured by no part: {}.", NOWHERE.join("; "))?;
         for (number, round) in self.rounds.iter().enumerate() {
             if round.disturbed > 0 {
                 writeln!(
