@@ -4,6 +4,7 @@
 //	echo SERVICE=PORT...    run the named services
 //	echo pause              wait for SIGTERM (the pod sandbox's process)
 //	echo exit               end at once, successfully
+//	echo input              read the input to its end, then write it to the output
 //
 // The services:
 //
@@ -65,9 +66,20 @@ var services = map[string]func(*net.TCPConn) (received, sent int64, err error){
 func main() {
 	log.SetFlags(log.Ltime | log.Lmicroseconds)
 	if len(os.Args) < 2 {
-		log.Fatal("usage: echo SERVICE=PORT... | echo pause | echo exit")
+		log.Fatal("usage: echo SERVICE=PORT... | echo pause | echo exit | echo input")
 	}
-	if os.Args[1] == "exit" {
+	switch os.Args[1] {
+	case "exit":
+		return
+	case "input":
+		// All of it first: output behind the end of the input shows that only the input has ended.
+		all, err := io.ReadAll(os.Stdin)
+		if err == nil {
+			_, err = os.Stdout.Write(all)
+		}
+		if err != nil {
+			log.Fatal(err)
+		}
 		return
 	}
 	stop := make(chan os.Signal, 1)

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"io"
 	"net"
+	"os"
+	"os/exec"
 	"testing"
 	"time"
 )
@@ -107,5 +109,49 @@ func TestLate(t *testing.T) {
 		c := dial(t, "late")
 		io.WriteString(c, wrong)
 		expectEnd(t, c)
+	}
+}
+
+// TestInput runs the program itself: what it writes behind the end of its input, and not before.
+func TestInput(t *testing.T) {
+	if os.Getenv("ECHO_INPUT") != "" {
+		os.Args = []string{"echo", "input"}
+		main()
+		os.Exit(0)
+	}
+	program := exec.Command(os.Args[0], "-test.run=^TestInput$")
+	program.Env = append(os.Environ(), "ECHO_INPUT=1")
+	in, err := program.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := program.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := program.Start(); err != nil {
+		t.Fatal(err)
+	}
+	const line = "to the end\n"
+	first := make(chan int, 1)
+	got := make([]byte, len(line))
+	go func() {
+		n, _ := out.Read(got)
+		first <- n
+	}()
+	io.WriteString(in, line)
+	select {
+	case n := <-first:
+		t.Fatalf("%q, or the end, before the end of the input", got[:n])
+	case <-time.After(100 * time.Millisecond):
+	}
+	in.Close()
+	n := <-first
+	rest, err := io.ReadAll(out)
+	if all := string(got[:n]) + string(rest); all != line || err != nil {
+		t.Errorf("%q, %v", all, err)
+	}
+	if err := program.Wait(); err != nil {
+		t.Error(err)
 	}
 }

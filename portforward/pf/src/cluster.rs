@@ -185,6 +185,12 @@ impl Demo {
         &self.0.viewer
     }
 
+    /// Somebody who may `get` pods/portforward and not `create` it.
+    #[must_use]
+    pub fn getter(&self) -> &kube::Config {
+        &self.0.getter
+    }
+
     /// Somebody who may nothing.
     #[must_use]
     pub fn nobody(&self) -> &kube::Config {

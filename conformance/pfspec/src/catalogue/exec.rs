@@ -1,4 +1,4 @@
-//! `exec/`: chapter 12, the channel protocols of exec, as far as a gateway's client can see them without input.
+//! `exec/`: chapter 12, the channel protocols of exec, as far as a gateway's client can see them.
 //!
 //! Not what port-forward is about; the specification has these protocols because the same layers carry them.
 
@@ -8,11 +8,15 @@ use crate::run;
 use crate::trial::Trial;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::time::Duration;
 use tokio::time::Instant;
 
 const GATEWAYS: &[Role] = &[Role::Gateway];
 const ONCE: &[Way] = &[Way::Http];
 const V5: &str = "v5.channel.k8s.io";
+
+/// How long a command has to go on without the end of its input.
+const QUIET: Duration = Duration::from_millis(700);
 
 pub(super) const CASES: &[Case] = &[
     Case::must(
@@ -71,14 +75,44 @@ pub(super) const CASES: &[Case] = &[
     .why("A command that could not be run is no command that failed.")
     .sends("exec over v4 of a file that is not there.")
     .accepts("Status Failure, reason InternalError, code 500."),
+    Case::must(
+        "exec/end-of-input",
+        "In v5 a message to channel 255 ends the input alone",
+        &["12.7"],
+        run!(end_of_input),
+    )
+    .over(ONCE)
+    .against(GATEWAYS)
+    .versions(30, u16::MAX)
+    .why("`kubectl exec -i` with a file as input waits for ever where the command does not learn its end, and loses output where the end is that of all.")
+    .sends("exec over v5 of a command that reads its input to the end (--exec-reads): a line on channel 0, some time later ff 00.")
+    .accepts("No status before ff 00; behind it the line on channel 1 and one status Success. UNSUPPORTED if v5 is refused, or there is no such command."),
 ];
 
-/// What came on each channel, until Close or the end.
-async fn exec(
+/// What came on each channel.
+type ByChannel = BTreeMap<u8, Vec<u8>>;
+
+/// What came on each channel of a command without input, until Close or the end.
+async fn exec(t: &Trial, protocol: &str, command: &[String]) -> Result<ByChannel, Stop> {
+    let mut websocket = start(t, protocol, "", command).await?;
+    let mut channels = ByChannel::new();
+    let deadline = Instant::now() + t.patience;
+    while take(&mut websocket, &mut channels, deadline).await? {
+        if has_status(&channels) {
+            // It is the last.
+            websocket.send(LAST | BINARY, &[0]).await?;
+        }
+    }
+    Ok(channels)
+}
+
+/// Runs a command, with this query before the words of the command.
+async fn start(
     t: &Trial,
     protocol: &str,
+    more: &str,
     command: &[String],
-) -> Result<BTreeMap<u8, Vec<u8>>, Stop> {
+) -> Result<WebSocket, Stop> {
     let query: Vec<String> = command
         .iter()
         .map(|word| format!("command={}", escape(word)))
@@ -96,7 +130,7 @@ async fn exec(
     };
     let mut request = t.websocket_request(protocol, "");
     request.target = format!(
-        "{{exec}}?{container}stdout=true&stderr=true&{}",
+        "{{exec}}?{container}{more}stdout=true&stderr=true&{}",
         query.join("&")
     );
     let (ready, answer) = t.ask(&request).await?;
@@ -109,28 +143,32 @@ async fn exec(
             answer.to_string(),
         ));
     }
-    let mut websocket = WebSocket::new(ready.connection);
-    let deadline = Instant::now() + t.patience;
-    let mut channels: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
-    loop {
-        match websocket.next(deadline).await? {
-            Next::Message(Message::Binary(bytes)) => match bytes.split_first() {
-                Some((channel, payload)) => channels.entry(*channel).or_default().extend(payload),
-                None => return Err(Stop::departure("a channel number", "an empty message")),
-            },
-            Next::Message(Message::Text(_)) => {
-                return Err(Stop::departure("binary messages", "a text message"));
-            }
-            Next::Message(Message::Ping(_)) => {}
-            // A command of v4 without input may keep the connection until the client goes.
-            Next::Message(_) | Next::Ended | Next::Late => break,
+    Ok(WebSocket::new(ready.connection))
+}
+
+/// Takes a message; whether there was one.
+async fn take(
+    websocket: &mut WebSocket,
+    channels: &mut ByChannel,
+    deadline: Instant,
+) -> Result<bool, Stop> {
+    match websocket.next(deadline).await? {
+        Next::Message(Message::Binary(bytes)) => match bytes.split_first() {
+            Some((channel, payload)) => channels.entry(*channel).or_default().extend(payload),
+            None => return Err(Stop::departure("a channel number", "an empty message")),
+        },
+        Next::Message(Message::Text(_)) => {
+            return Err(Stop::departure("binary messages", "a text message"));
         }
-        if channels.get(&3).is_some_and(|status| !status.is_empty()) {
-            // It is the last.
-            websocket.send(LAST | BINARY, &[0]).await?;
-        }
+        Next::Message(Message::Ping(_)) => {}
+        // A command of v4 without input may keep the connection until the client goes.
+        Next::Message(_) | Next::Ended | Next::Late => return Ok(false),
     }
-    Ok(channels)
+    Ok(true)
+}
+
+fn has_status(channels: &ByChannel) -> bool {
+    channels.get(&3).is_some_and(|status| !status.is_empty())
 }
 
 fn escape(word: &str) -> String {
@@ -145,7 +183,7 @@ fn escape(word: &str) -> String {
         .collect()
 }
 
-fn status(channels: &BTreeMap<u8, Vec<u8>>) -> Result<Value, Stop> {
+fn status(channels: &ByChannel) -> Result<Value, Stop> {
     let bytes = channels.get(&3).map(Vec::as_slice).unwrap_or_default();
     serde_json::from_slice(bytes).map_err(|_| {
         let text = String::from_utf8_lossy(bytes).into_owned();
@@ -166,13 +204,9 @@ async fn channels(t: &mut Trial) -> Outcome {
         .any(|(channel, bytes)| !matches!(channel, 2 | 3) && !bytes.is_empty());
     status(&got)?;
     if !text || others {
-        let lengths: Vec<_> = got
-            .iter()
-            .map(|(channel, bytes)| (channel, bytes.len()))
-            .collect();
         return Err(Stop::departure(
             "text on channel 2 and none on others",
-            format!("channels and lengths {lengths:?}"),
+            format!("channels and lengths {:?}", lengths(&got)),
         ));
     }
     OK
@@ -180,7 +214,12 @@ async fn channels(t: &mut Trial) -> Outcome {
 
 async fn one_status(t: &mut Trial, protocol: &str) -> Outcome {
     let got = exec(t, protocol, &commands(t)?.succeeds).await?;
-    let status = status(&got)?;
+    success(&got, protocol)
+}
+
+/// Checks that the one status is that of success.
+fn success(channels: &ByChannel, protocol: &str) -> Outcome {
+    let status = status(channels)?;
     if status.get("status").and_then(Value::as_str) != Some("Success") {
         return Err(Stop::departure(
             format!("Success over {protocol}"),
@@ -188,6 +227,46 @@ async fn one_status(t: &mut Trial, protocol: &str) -> Outcome {
         ));
     }
     OK
+}
+
+async fn end_of_input(t: &mut Trial) -> Outcome {
+    const LINE: &[u8] = b"to the end\n";
+    let Some(command) = &commands(t)?.reads else {
+        let text = "no command that reads its input is known of the pod";
+        return Err(Stop::Unsupported(text.to_owned()));
+    };
+    let mut websocket = start(t, V5, "stdin=true&", command).await?;
+    let mut channels = ByChannel::new();
+    websocket
+        .send(LAST | BINARY, &[&[0], LINE].concat())
+        .await?;
+    let until = Instant::now() + QUIET;
+    while take(&mut websocket, &mut channels, until).await? {}
+    if let Some(end) = &websocket.end {
+        let text = format!("{end}; on channels {:?}", lengths(&channels));
+        return Err(Stop::departure("a command that reads its input", text));
+    }
+    if has_status(&channels) {
+        let status = status(&channels)?.to_string();
+        return Err(Stop::departure("no status before the end of input", status));
+    }
+    websocket.send(LAST | BINARY, &[255, 0]).await?;
+    let deadline = Instant::now() + t.patience;
+    while take(&mut websocket, &mut channels, deadline).await? {}
+    let output = channels.get(&1).map(Vec::as_slice).unwrap_or_default();
+    if output != LINE {
+        let text = format!("\"{}\"", output.escape_ascii());
+        return Err(Stop::departure("what was its input on channel 1", text));
+    }
+    success(&channels, V5)
+}
+
+/// Channels, and how many bytes came on each.
+fn lengths(channels: &ByChannel) -> Vec<(u8, usize)> {
+    let lengths = channels.iter();
+    lengths
+        .map(|(channel, bytes)| (*channel, bytes.len()))
+        .collect()
 }
 
 async fn exit_code(t: &mut Trial) -> Outcome {

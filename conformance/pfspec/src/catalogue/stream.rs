@@ -1,6 +1,7 @@
 //! `spdy/stream/`: chapter 4, opening and answering.
 
 pub(super) mod ends;
+pub(super) mod resets;
 
 use super::spdy::{REFUSED, accepted, answer_to, no_frame, seen, tour};
 use crate::case::{Case, OK, Outcome, Seen, Stop};

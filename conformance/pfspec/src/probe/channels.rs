@@ -65,6 +65,12 @@ impl Channels {
         self.by_number.get(&channel).map_or(0, |got| got.data.len())
     }
 
+    /// Whether the server has ended it, in whatever way.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.end.as_ref().is_some_and(End::is_of_server)
+    }
+
     /// Sends a message on a channel.
     pub async fn send(&mut self, channel: u8, payload: &[u8]) -> Result<(), Stop> {
         if self.base64 {

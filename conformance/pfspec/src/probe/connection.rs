@@ -35,6 +35,15 @@ pub enum End {
     Failed(String),
 }
 
+impl End {
+    /// Whether there is nothing more to come because the server has ended. Behind malformed bytes the judge reads no
+    /// more, and the server may go on.
+    #[must_use]
+    pub fn is_of_server(&self) -> bool {
+        !matches!(self, Self::Malformed(_))
+    }
+}
+
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

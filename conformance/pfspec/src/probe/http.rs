@@ -62,6 +62,11 @@ impl Request {
     pub fn at(&self, path: &str, host: &str) -> Self {
         let mut request = self.clone();
         let exec = path.strip_suffix("/portforward").unwrap_or(path);
+        if path.contains('?') {
+            // The path that was given out has a query of its own.
+            let joined = format!("{path}&");
+            request.target = request.target.replace("{path}?", &joined);
+        }
         request.target = request.target.replace("{path}", path);
         request.target = request.target.replace("{exec}", &format!("{exec}/exec"));
         let is_host = |(name, _): &(String, String)| name.eq_ignore_ascii_case("host");

@@ -175,6 +175,12 @@ impl Session {
         self.peek(id).is_some_and(Stream::ended)
     }
 
+    /// Whether the server has ended it, in whatever way.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.end.as_ref().is_some_and(End::is_of_server)
+    }
+
     /// The next odd id.
     pub fn next_id(&mut self) -> u32 {
         let id = self.next_id;
@@ -304,10 +310,13 @@ impl Session {
     /// # Errors
     /// A departure if it has not ended after [`Session::patience`], or malformed bytes were the end.
     pub async fn until_end(&mut self, why: &str) -> Result<End, Stop> {
+        self.until_end_within(why, self.patience).await
+    }
+
+    /// The same with a time.
+    pub async fn until_end_within(&mut self, why: &str, patience: Duration) -> Result<End, Stop> {
         let what = format!("the end of the session {why}");
-        self.until_within(&what, self.patience, |session| session.end.is_some())
-            .await?;
-        self.not_malformed(&what)?;
+        self.until_within(&what, patience, Self::is_over).await?;
         Ok(self.end.clone().unwrap_or(End::Closed))
     }
 

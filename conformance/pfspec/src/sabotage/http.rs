@@ -5,7 +5,7 @@ use super::{Act, Side};
 use std::time::Duration;
 
 /// Largest head that is read; what is larger passes.
-const HEAD: usize = 64 << 10;
+pub(super) const HEAD: usize = 64 << 10;
 
 /// A head: its start line and fields. Bytes are kept as the characters of the same number.
 #[derive(Debug, Clone, Default)]
@@ -17,7 +17,7 @@ pub struct Head {
 }
 
 impl Head {
-    fn parse(bytes: &[u8]) -> Option<(Self, usize)> {
+    pub(super) fn parse(bytes: &[u8]) -> Option<(Self, usize)> {
         let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
         let text: String = bytes.get(..end)?.iter().map(|b| char::from(*b)).collect();
         let mut lines = text.split("\r\n");
@@ -192,7 +192,12 @@ impl HttpLayer {
     fn holds(&self) -> bool {
         !matches!(
             self.act,
-            Act::Nothing | Act::Request(_) | Act::Answer(_) | Act::HoldEnd(_) | Act::Lockstep
+            Act::Nothing
+                | Act::Request(_)
+                | Act::Answer(_)
+                | Act::HoldEnd(_)
+                | Act::Lockstep
+                | Act::LegB(_)
         )
     }
 

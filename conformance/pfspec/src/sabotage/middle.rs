@@ -21,7 +21,7 @@ use tokio::time::timeout;
 const WAITING: usize = 256 << 10;
 
 /// Longest life of a connection, whose judge may be gone.
-const LIFE: Duration = Duration::from_secs(90);
+pub(super) const LIFE: Duration = Duration::from_secs(90);
 
 /// What waits for a side.
 #[derive(Debug)]

@@ -3,13 +3,15 @@
 //! [`target`] puts a man in the middle between the judge and a server that is in order. For each connection it opens
 //! one to the server, gives the judge the other side of a loopback TCP connection (so that RST, FIN and silence are
 //! real), and breaks what its [`Fault`] says. What the fault does not touch, and what cannot be read, passes byte for
-//! byte. It works on any server: the embedded cluster, or Kubernetes' own.
+//! byte. It works on any server: the embedded cluster, or Kubernetes' own. What a gateway does wrong with a node is
+//! broken between the two, where the node is the judge's own: see [`LegB`].
 
 mod channels;
 pub mod document;
 pub mod excused;
 pub mod faults;
 mod http;
+mod leg_b;
 pub mod matrix;
 mod middle;
 mod spdy;
@@ -17,6 +19,7 @@ mod websocket;
 
 pub use channels::Channels;
 pub use http::{Asked, Head, Reply};
+pub use leg_b::LegB;
 pub use spdy::Spdy;
 pub use websocket::{WebSocket, WsFrame};
 
@@ -24,6 +27,7 @@ use crate::case::Way;
 use crate::probe::wire::Frame;
 use crate::target::{NoPlace, Place, Placing, Reach, Target, Who};
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Who sent what is in hand.
@@ -75,6 +79,8 @@ pub enum Act {
     TakeCut,
     /// Nothing is read of the client while what goes to it waits.
     Lockstep,
+    /// Between the server, which is a gateway, and the judge's own node.
+    LegB(LegB),
 }
 
 impl Act {
@@ -103,6 +109,7 @@ impl fmt::Debug for Act {
             Self::HoldEnd(_) => "HoldEnd",
             Self::TakeCut => "TakeCut",
             Self::Lockstep => "Lockstep",
+            Self::LegB(_) => "LegB",
         })
     }
 }
@@ -186,6 +193,14 @@ impl Reach for Sabotaged {
         Box::pin(async move { self.placed(self.inner.reach.place(who).await).await })
     }
 
+    fn place_for(&self, who: Who, ports: &[u16]) -> Placing<'_> {
+        let ports = ports.to_vec();
+        Box::pin(async move {
+            self.placed(self.inner.reach.place_for(who, &ports).await)
+                .await
+        })
+    }
+
     fn place_with_alpn(&self, protocols: &[&[u8]]) -> Placing<'_> {
         let protocols: Vec<Vec<u8>> = protocols.iter().map(|name| name.to_vec()).collect();
         Box::pin(async move {
@@ -197,5 +212,14 @@ impl Reach for Sabotaged {
 
     fn path_of(&self, namespace: &str, pod: &str) -> Option<String> {
         self.inner.reach.path_of(namespace, pod)
+    }
+
+    fn stage(&self, address: SocketAddr) -> Result<String, NoPlace> {
+        let address = match self.fault.act {
+            Act::LegB(act) => leg_b::stand_before(address, act)
+                .map_err(|error| NoPlace::Elsewhere(format!("the middle: {error}")))?,
+            _ => address,
+        };
+        self.inner.reach.stage(address)
     }
 }

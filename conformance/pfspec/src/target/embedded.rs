@@ -38,7 +38,8 @@ impl Embedded {
                 }
                 config
             }
-            Who::CreateOnly | Who::GetOnly => return None,
+            Who::GetOnly => self.0.getter().clone(),
+            Who::CreateOnly => return None,
         })
     }
 }
@@ -47,7 +48,7 @@ impl Reach for Embedded {
     fn place(&self, who: Who) -> Placing<'_> {
         Box::pin(async move {
             let Some(config) = self.config(who) else {
-                let text = "nobody there has one verb of two";
+                let text = "nobody there has create without get";
                 return Err(NoPlace::NotOffered(text.to_owned()));
             };
             // As whom is settled: the credentials are those of the configuration.

@@ -213,6 +213,8 @@ pub struct Exec {
     pub succeeds: Vec<String>,
     /// Writes to its error output and ends with a code other than 0.
     pub fails: Vec<String>,
+    /// Reads its input to the end, writes it to its output and ends well; if there is such a command.
+    pub reads: Option<Vec<String>>,
 }
 
 /// Puts a target together; it is asked for the tunnel if nothing says whether it has to serve it.

@@ -30,7 +30,10 @@ pub struct Describe {
     /// A command that writes to its error output and ends with a code other than 0
     #[arg(long, value_name = "COMMAND", requires = "exec_succeeds")]
     pub exec_fails: Option<String>,
-    /// The container for both
+    /// A command that reads its input to the end, writes it to its output and ends well, such as cat
+    #[arg(long, value_name = "COMMAND", requires = "exec_fails")]
+    pub exec_reads: Option<String>,
+    /// The container for all of them
     #[arg(long, value_name = "NAME", requires = "exec_fails")]
     pub exec_container: Option<String>,
 }
@@ -52,6 +55,7 @@ impl Describe {
             container: self.exec_container.clone().unwrap_or_default(),
             succeeds: self.exec_succeeds.as_ref().map(split)?,
             fails: self.exec_fails.as_ref().map(split)?,
+            reads: self.exec_reads.as_ref().map(split),
         })
     }
 
@@ -91,6 +95,7 @@ impl Describe {
         }
         words.extend(flagged("--exec-succeeds", self.exec_succeeds.as_ref()));
         words.extend(flagged("--exec-fails", self.exec_fails.as_ref()));
+        words.extend(flagged("--exec-reads", self.exec_reads.as_ref()));
         words.extend(flagged("--exec-container", self.exec_container.as_ref()));
         words
     }

@@ -43,6 +43,9 @@ pub(crate) struct Embedded {
     /// As somebody who may look up and not forward.
     #[cfg_attr(not(test), allow(dead_code, reason = "for tests of refusals"))]
     pub(crate) viewer: kube::Config,
+    /// As somebody who may `get` pods/portforward and not `create` it.
+    #[cfg_attr(not(test), allow(dead_code, reason = "for tests of refusals"))]
+    pub(crate) getter: kube::Config,
     /// As somebody who may nothing.
     #[cfg_attr(not(test), allow(dead_code, reason = "for tests of refusals"))]
     pub(crate) nobody: kube::Config,
@@ -125,7 +128,9 @@ pub(crate) async fn start_on(
     users
         .allow("admin", Rule::look_up())
         .allow("admin", Rule::forward());
-    users.allow("viewer", Rule::look_up());
+    users
+        .allow("viewer", Rule::look_up())
+        .allow("getter", Rule::new(["get"], ["pods/portforward"]));
     let config = |user: &str| -> anyhow::Result<kube::Config> {
         let mut config = kube::Config::new(format!("https://{}", here(address)).parse()?);
         objects::NAMESPACE.clone_into(&mut config.default_namespace);
@@ -142,7 +147,8 @@ pub(crate) async fn start_on(
         }
         Ok(config)
     };
-    let (admin, viewer, nobody) = (config("admin")?, config("viewer")?, config("nobody")?);
+    let (admin, viewer) = (config("admin")?, config("viewer")?);
+    let (getter, nobody) = (config("getter")?, config("nobody")?);
     let gateway = Gateway::observed(
         gateway::Config::default(),
         users,
@@ -157,6 +163,7 @@ pub(crate) async fn start_on(
     Ok(Embedded {
         config: admin,
         viewer,
+        getter,
         nobody,
         address,
         pki,

@@ -21,7 +21,7 @@ use rustls::{
 use time::{Duration, OffsetDateTime};
 
 /// The users; each has a client certificate.
-pub(crate) const USERS: [&str; 3] = ["admin", "viewer", "nobody"];
+pub(crate) const USERS: [&str; 4] = ["admin", "viewer", "getter", "nobody"];
 
 /// Whose certificate the node asks for.
 pub(crate) const GATEWAY: &str = "embedded gateway";

@@ -85,7 +85,11 @@ async fn who_may_what() {
              in API group \"\" in the namespace \"default\""
         )
     };
-    for (config, user) in [(&cluster.viewer, "viewer"), (&cluster.nobody, "nobody")] {
+    for (config, user) in [
+        (&cluster.viewer, "viewer"),
+        (&cluster.getter, "getter"),
+        (&cluster.nobody, "nobody"),
+    ] {
         assert_eq!(
             refused(upgrade(config, "web").await.unwrap_err()),
             (403, text(user))

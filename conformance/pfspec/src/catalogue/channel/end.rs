@@ -196,8 +196,10 @@ async fn one_of_two(t: &mut Trial) -> Outcome {
     let answer = channels.channel(0).data.len();
     let before = channels.channel(0).messages;
     channels.read_for(super::OVER).await?;
-    if channels.end.is_some() || channels.echo(1, b"alive").await.is_err() {
-        return Ok(Seen::as_slug("ended"));
+    match channels.echo(1, b"alive").await {
+        Ok(()) => {}
+        Err(Stop::Departure { .. }) if channels.is_over() => return Ok(Seen::as_slug("ended")),
+        Err(stop) => return Err(stop),
     }
     let (data, error) = (channels.channel(0), channels.channel(1));
     if data.data.len() > answer || data.messages > before || error.messages > 1 {
@@ -212,7 +214,7 @@ async fn number_255(t: &mut Trial) -> Outcome {
     channels.send(255, &[0]).await?;
     match channels.echo(0, b"behind").await {
         Ok(()) => Ok(Seen::as_slug("ignored")),
-        Err(Stop::Departure { .. }) if channels.end.is_some() => Ok(Seen::as_slug("ended")),
+        Err(Stop::Departure { .. }) if channels.is_over() => Ok(Seen::as_slug("ended")),
         Err(Stop::Departure { .. }) => Ok(Seen::as_slug("half-closed")),
         Err(stop) => Err(stop),
     }

@@ -399,12 +399,13 @@ async fn malformed(t: &mut Trial) -> Outcome {
     channels.send(0, b"behind").await?;
     channels
         .until("the bytes behind, or the end", |c| {
-            c.end.is_some() || c.channel(0).data.len() >= 6
+            c.is_over() || c.received(0) >= 6
         })
         .await?;
+    in_form(&channels)?;
     match channels.channel(0).data.as_slice() {
         b"behind" => Ok(Seen::as_slug("dropped")),
-        b"" if channels.end.is_some() => Ok(Seen::as_slug("ended")),
+        b"" => Ok(Seen::as_slug("ended")),
         other => Err(Stop::departure(
             "nothing of the malformed message",
             format!("\"{}\" from the echo", other.escape_ascii()),

@@ -129,13 +129,13 @@ async fn refused(t: &Trial, mut s: Session, id: u32) -> Outcome {
     let what = "the end of the session, or RST_STREAM";
     let outcome = s
         .until(what, |s| {
-            s.end.is_some() || s.goaway.is_some() || s.ended(id) || s.replied(id)
+            s.is_over() || s.goaway.is_some() || s.ended(id) || s.replied(id)
         })
         .await;
     // A server that leaves a session that is over open has ended it as well, if it does not answer.
     let slug = match outcome {
         _ if s.replied(id) => return Err(Stop::departure(what, "SYN_REPLY")),
-        _ if s.end.is_some() || s.goaway.is_some() => "ends-session",
+        _ if s.is_over() || s.goaway.is_some() => "ends-session",
         Ok(()) => "resets-stream",
         Err(stop) => return Err(stop),
     };

@@ -140,7 +140,7 @@ async fn limited(t: &Trial, mut s: Session, sent: usize) -> Outcome {
             let text = format!("{sent} streams, none refused");
             return Err(Stop::departure("a limit of streams", text));
         }
-        Err(_) if s.end.is_some() => "ends-session",
+        Err(_) if s.is_over() => "ends-session",
         Err(stop) => return Err(stop),
     };
     // What it took of the pod is free again soon after its end.

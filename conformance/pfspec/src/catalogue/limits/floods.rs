@@ -149,7 +149,7 @@ async fn harmless(t: &Trial, mut s: Session) -> Outcome {
     other.echo(port, b"another session").await?;
     match s.echo(port, b"the same session").await {
         Ok(_) => Ok(Seen::as_slug("goes-on")),
-        Err(_) if s.end.is_some() || s.goaway.is_some() => Ok(Seen::as_slug("ends-session")),
+        Err(_) if s.is_over() || s.goaway.is_some() => Ok(Seen::as_slug("ends-session")),
         Err(stop) => Err(stop),
     }
 }
@@ -214,7 +214,7 @@ async fn pings_unread(t: &mut Trial) -> Outcome {
     }
     // A server that has ended the session may go on to take what comes, and drop it.
     while s.step(Instant::now() + t.patience).await? == Filled::More && s.goaway.is_none() {}
-    if s.end.is_some() || s.goaway.is_some() {
+    if s.is_over() || s.goaway.is_some() {
         return OK;
     }
     Err(Stop::departure(

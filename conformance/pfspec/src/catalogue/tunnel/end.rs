@@ -184,12 +184,9 @@ async fn close_1000(t: &mut Trial) -> Outcome {
 async fn at_once(t: &mut Trial) -> Outcome {
     let mut session = t.session().await?;
     break_off(&mut session).await?;
+    let soon = Duration::from_secs(2);
     session
-        .until_within(
-            "the end of the connection, while the client is silent",
-            Duration::from_secs(2),
-            |s| s.end.is_some(),
-        )
+        .until_end_within("while the client is silent", soon)
         .await?;
     OK
 }

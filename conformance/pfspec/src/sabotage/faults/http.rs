@@ -492,7 +492,7 @@ pub(super) static FAULTS: &[Fault] = &[
     answered(
         "http/everybody-may",
         "Everybody may forward",
-        &["6.29", "6.30", "6.31"],
+        &["6.29", "6.30", "6.31", "6.32"],
         ALL,
         |asked, r| {
             if matches!(r.head.status(), 401 | 403)

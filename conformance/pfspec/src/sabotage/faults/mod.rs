@@ -1,5 +1,6 @@
 //! The table of faults, by layer.
 
+mod backend;
 mod channel;
 mod channel_frames;
 mod data;
@@ -9,6 +10,7 @@ mod frame;
 mod handshake;
 mod header;
 mod http;
+mod labels;
 mod pair;
 mod ports;
 mod session;
@@ -88,14 +90,16 @@ const fn is_fin(frame: &Frame) -> bool {
 /// Every fault, in the order of the document.
 #[must_use]
 pub fn all() -> Vec<&'static Fault> {
-    let groups: [&'static [Fault]; 17] = [
+    let groups: [&'static [Fault]; 19] = [
         http::FAULTS,
+        backend::FAULTS,
         handshake::FAULTS,
         frame::FAULTS,
         header::FAULTS,
         stream::FAULTS,
         ends::FAULTS,
         session::FAULTS,
+        labels::FAULTS,
         pair::FAULTS,
         data::FAULTS,
         error::FAULTS,

@@ -93,14 +93,16 @@ impl Row {
             took: Duration::from_micros(at.into()),
         };
         let names = keep.faults.get(fault.id).into_iter().flatten();
+        // Of a long list the document shows the first only.
         let more = keep
             .cases
             .iter()
             .filter(|(_, faults)| faults.contains(fault.id));
-        let mut caught: Vec<Catch> = (0..).zip(names).map(catch).collect();
-        for name in more.map(|(name, _)| name) {
+        let more = more.map(|(name, _)| (1000, name));
+        let mut caught: Vec<Catch> = Vec::new();
+        for (at, name) in (0..).zip(names).chain(more) {
             if caught.iter().all(|known| known.case != *name) {
-                caught.push(catch((1000, name)));
+                caught.push(catch((at, name)));
             }
         }
         Self {
@@ -152,9 +154,15 @@ const BEHIND_HEADS: [&str; 10] = [
     "error/",
 ];
 
+/// The group of cases that play the node: no other can see what a gateway says to it.
+const AT_THE_NODE: &str = "http/backend/";
+
 /// Whether a case can see a fault.
 #[must_use]
 pub fn touches(fault: &Fault, case: &Case, way: Way) -> bool {
+    if matches!(fault.act, Act::LegB(_)) && !case.id.starts_with(AT_THE_NODE) {
+        return false;
+    }
     let heads = matches!(fault.act, Act::Request(_) | Act::Answer(_));
     let behind = BEHIND_HEADS.iter().any(|group| case.id.starts_with(group));
     fault.on.contains(&way) && (!heads || !behind || near(fault, case))
