@@ -191,6 +191,12 @@ impl Demo {
         &self.0.getter
     }
 
+    /// Somebody who may `create` pods/portforward and not `get` it.
+    #[must_use]
+    pub fn creator(&self) -> &kube::Config {
+        &self.0.creator
+    }
+
     /// Somebody who may nothing.
     #[must_use]
     pub fn nobody(&self) -> &kube::Config {

@@ -56,10 +56,10 @@ impl Rule {
         rule
     }
 
-    /// Forwarding to every pod.
+    /// Forwarding to every pod: `create`, and `get` for what asks by GET, as WebSockets do.
     #[must_use]
     pub fn forward() -> Self {
-        Self::new(["create"], ["pods/portforward"])
+        Self::new(["get", "create"], ["pods/portforward"])
     }
 
     /// The same rule in one namespace only.
@@ -262,7 +262,7 @@ mod tests {
         assert!(!users.may(&user("a", &[]), &forward("other")));
         assert!(!users.may(
             &user("a", &[]),
-            &Access::new("get", "", "pods/portforward", "ns", "p")
+            &Access::new("delete", "", "pods/portforward", "ns", "p")
         ));
         assert!(users.may(&user("a", &[]), &list));
         assert!(!users.may(&user("b", &[]), &list));

@@ -181,10 +181,17 @@ async fn read_head(io: &mut DuplexStream) -> String {
 }
 
 /// `admin` may all, `forwarder` forward only, `viewer` look up only, `getter` what a reader of old
-/// times might: `get` on pods/portforward.
+/// times might: `get` on pods/portforward; `creator` has `create` on it and no `get`.
 fn users() -> Users {
     let mut users = Users::new();
-    for name in ["admin", "forwarder", "viewer", "getter", "nobody"] {
+    for name in [
+        "admin",
+        "forwarder",
+        "viewer",
+        "getter",
+        "creator",
+        "nobody",
+    ] {
         users.add_token(format!("{name}-canary"), name);
     }
     users
@@ -193,7 +200,9 @@ fn users() -> Users {
     users
         .allow("forwarder", Rule::forward())
         .allow("viewer", Rule::look_up());
-    users.allow("getter", Rule::new(["get"], ["pods/portforward"]));
+    users
+        .allow("getter", Rule::new(["get"], ["pods/portforward"]))
+        .allow("creator", Rule::new(["create"], ["pods/portforward"]));
     users
 }
 

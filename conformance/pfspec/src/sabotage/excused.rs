@@ -38,16 +38,10 @@ const FAULTS: &[(&str, &str)] = &[
 const CASES: &[(&str, &str)] = &[];
 
 /// Cases that say nothing about the embedded cluster, and so meet no fault.
-const SILENT: &[(&str, &str)] = &[
-    (
-        "exec/*",
-        "the embedded cluster serves no exec: tests/cases.rs has a server for each, right and wrong",
-    ),
-    (
-        "authz/create-does-not-replace-get@*",
-        "the embedded cluster asks for create alone, for WebSockets too",
-    ),
-];
+const SILENT: &[(&str, &str)] = &[(
+    "exec/*",
+    "the embedded cluster serves no exec: tests/cases.rs has a server for each, right and wrong",
+)];
 
 fn reason(table: &[(&'static str, &'static str)], name: &str) -> Option<&'static str> {
     let mut known = table.iter();

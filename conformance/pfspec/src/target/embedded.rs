@@ -25,8 +25,8 @@ pub async fn embedded() -> anyhow::Result<Target> {
 struct Embedded(Demo);
 
 impl Embedded {
-    fn config(&self, who: Who) -> Option<kube::Config> {
-        Some(match who {
+    fn config(&self, who: Who) -> kube::Config {
+        match who {
             Who::Forwarder => self.0.admin().clone(),
             Who::Viewer => self.0.viewer().clone(),
             Who::Nobody => self.0.nobody().clone(),
@@ -39,18 +39,15 @@ impl Embedded {
                 config
             }
             Who::GetOnly => self.0.getter().clone(),
-            Who::CreateOnly => return None,
-        })
+            Who::CreateOnly => self.0.creator().clone(),
+        }
     }
 }
 
 impl Reach for Embedded {
     fn place(&self, who: Who) -> Placing<'_> {
         Box::pin(async move {
-            let Some(config) = self.config(who) else {
-                let text = "nobody there has create without get";
-                return Err(NoPlace::NotOffered(text.to_owned()));
-            };
+            let config = self.config(who);
             // As whom is settled: the credentials are those of the configuration.
             let path = cluster::path(&config, Demo::NAMESPACE, Demo::POD);
             connect(&config, &path, Asked::by(Who::Forwarder)).await

@@ -46,6 +46,9 @@ pub(crate) struct Embedded {
     /// As somebody who may `get` pods/portforward and not `create` it.
     #[cfg_attr(not(test), allow(dead_code, reason = "for tests of refusals"))]
     pub(crate) getter: kube::Config,
+    /// As somebody who may `create` pods/portforward and not `get` it.
+    #[cfg_attr(not(test), allow(dead_code, reason = "for tests of refusals"))]
+    pub(crate) creator: kube::Config,
     /// As somebody who may nothing.
     #[cfg_attr(not(test), allow(dead_code, reason = "for tests of refusals"))]
     pub(crate) nobody: kube::Config,
@@ -130,7 +133,8 @@ pub(crate) async fn start_on(
         .allow("admin", Rule::forward());
     users
         .allow("viewer", Rule::look_up())
-        .allow("getter", Rule::new(["get"], ["pods/portforward"]));
+        .allow("getter", Rule::new(["get"], ["pods/portforward"]))
+        .allow("creator", Rule::new(["create"], ["pods/portforward"]));
     let config = |user: &str| -> anyhow::Result<kube::Config> {
         let mut config = kube::Config::new(format!("https://{}", here(address)).parse()?);
         objects::NAMESPACE.clone_into(&mut config.default_namespace);
@@ -148,7 +152,8 @@ pub(crate) async fn start_on(
         Ok(config)
     };
     let (admin, viewer) = (config("admin")?, config("viewer")?);
-    let (getter, nobody) = (config("getter")?, config("nobody")?);
+    let (getter, creator) = (config("getter")?, config("creator")?);
+    let nobody = config("nobody")?;
     let gateway = Gateway::observed(
         gateway::Config::default(),
         users,
@@ -164,6 +169,7 @@ pub(crate) async fn start_on(
         config: admin,
         viewer,
         getter,
+        creator,
         nobody,
         address,
         pki,

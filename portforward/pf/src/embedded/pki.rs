@@ -21,7 +21,7 @@ use rustls::{
 use time::{Duration, OffsetDateTime};
 
 /// The users; each has a client certificate.
-pub(crate) const USERS: [&str; 4] = ["admin", "viewer", "getter", "nobody"];
+pub(crate) const USERS: [&str; 5] = ["admin", "viewer", "getter", "creator", "nobody"];
 
 /// Whose certificate the node asks for.
 pub(crate) const GATEWAY: &str = "embedded gateway";

@@ -307,7 +307,7 @@ async fn connections_are_counted_by_user() {
     assert_eq!(ask(&gateway, &request("admin")).await.0.status, 200);
 }
 
-/// T17: only `create` forwards, whatever the method and the kind of upgrade.
+/// T17: only `create` forwards, whatever the method and the kind of upgrade, and GET needs `get` as well.
 #[tokio::test(start_paused = true)]
 async fn only_create_forwards() {
     let websocket = |protocol: &str| {
@@ -324,7 +324,7 @@ async fn only_create_forwards() {
     let mut cells = 0;
     for method in ["GET", "POST"] {
         for (i, kind) in kinds.iter().enumerate() {
-            for user in ["getter", "forwarder", "nobody"] {
+            for user in ["getter", "creator", "forwarder", "nobody"] {
                 let channels = GOOD.replace("SPDY/3.1", "websocket");
                 let good = if i == 1 { &channels } else { GOOD };
                 let (backend, _) = Scripted::answering(good);
@@ -339,15 +339,20 @@ async fn only_create_forwards() {
                 let seen = read_answer(&mut io).await;
                 let expected = match (user, i) {
                     // What is no GET is no tunnel; what is no channel the node says.
-                    ("forwarder", 2) if method == "POST" => 405,
-                    ("forwarder", _) => 101,
+                    ("forwarder" | "creator", 2) if method == "POST" => 405,
+                    ("creator", _) if method == "GET" => 403,
+                    ("forwarder" | "creator", _) => 101,
                     _ => 403,
                 };
                 assert_eq!(seen.status, expected, "{method} {kind} {user}");
                 assert_eq!(backend.connections(), usize::from(expected == 101));
                 if expected == 403 {
+                    let verb = match (method, user) {
+                        ("GET", "creator" | "nobody") => "get",
+                        _ => "create",
+                    };
                     let text = format!(
-                        "pods \"web\" is forbidden: User \"{user}\" cannot create resource \"pods/portforward\" \
+                        "pods \"web\" is forbidden: User \"{user}\" cannot {verb} resource \"pods/portforward\" \
                          in API group \"\" in the namespace \"ns\""
                     );
                     assert_eq!(seen.message(), text);
@@ -356,7 +361,7 @@ async fn only_create_forwards() {
             }
         }
     }
-    assert_eq!(cells, 18);
+    assert_eq!(cells, 24);
 }
 
 /// A malformed port is the gateway's to refuse, whatever the way; nothing of it reaches a node, and rights come first.
