@@ -5,7 +5,9 @@ use crate::cli::{Choose, RunArgs, TagArg};
 use crate::exit::{Exit, Failure};
 use crate::expect::Expectations;
 use crate::interrupt::Interrupt;
+use crate::keylog::KeyFile;
 use crate::probe::session::PATIENCE;
+use crate::replay::Replay;
 use crate::report::model::{LeftOut, Record};
 use crate::report::sink::Form;
 use crate::report::{one_line, plain};
@@ -131,9 +133,12 @@ async fn judged(
         ));
     }
     check_reports(&args)?;
+    let replay = args.replay.as_deref().map(Replay::read).transpose()?;
     let before = before(&args, &expectations, &catalogue)?;
+    let mut target = target.clone();
+    let keys = log_keys(&args, &mut target, screen)?;
     let described = tokio::select! {
-        described = describe(target, args.profile) => described.map_err(|failure| on_one_line(&failure))?,
+        described = describe(&target, args.profile) => described.map_err(|failure| on_one_line(&failure))?,
         () = interrupt.wait() => return Ok(Exit::Interrupted),
     };
     // All that can be said without making anything comes before anything is made.
@@ -142,6 +147,7 @@ async fn judged(
         screen.print(&dry_run(&cases, &left));
         return Ok(Exit::Expected);
     }
+    let replay = replay.map(|replay| replay.of(&cases)).transpose()?;
     let files = prepare(&args)?;
     screen.gives_results = args
         .reports
@@ -166,10 +172,68 @@ async fn judged(
         left,
         args,
     };
-    let result = caught(with_target(&setting, files, interrupt, screen)).await;
+    let result = match &replay {
+        Some(replay) => caught(replayed(&setting, replay, interrupt, screen)).await,
+        None => caught(with_target(&setting, files, interrupt, screen)).await,
+    };
     // Whatever came, nothing is left behind.
     clean_up(&opened, screen).await;
-    result
+    match keys.and_then(|keys| keys.failure()) {
+        Some(text) => result.and(Err(Failure::internal(text))),
+        None => result,
+    }
+}
+
+/// Opens the file of `--keylog`, and says loudly what it gets.
+fn log_keys(
+    args: &RunArgs,
+    target: &mut TargetArgs,
+    screen: &mut Screen,
+) -> Result<Option<Arc<KeyFile>>, Failure> {
+    let Some(path) = args.keylog.as_ref().filter(|_| !args.dry_run) else {
+        return Ok(None);
+    };
+    let keys = KeyFile::open(path).map_err(|error| {
+        Failure::usage(format!("cannot write keys to {}: {error}", path.display()))
+    })?;
+    screen.say(&keys.warning());
+    let keys = Arc::new(keys);
+    target.log_keys(keys.clone());
+    Ok(Some(keys))
+}
+
+/// `--replay`
+async fn replayed(
+    setting: &Setting,
+    replay: &Replay,
+    interrupt: &Interrupt,
+    screen: &mut Screen,
+) -> Result<Exit, Failure> {
+    if !are_served(setting, interrupt).await? {
+        return Ok(Exit::Interrupted);
+    }
+    tokio::select! {
+        exit = replay.run(&setting.target, patience(&setting.args), screen) => Ok(exit),
+        () = interrupt.wait() => Ok(Exit::Interrupted),
+    }
+}
+
+/// Whether the target serves any way of the cases, which is asked unless the user forbids it; not if interrupted.
+async fn are_served(setting: &Setting, interrupt: &Interrupt) -> Result<bool, Failure> {
+    if interrupt.is_there() {
+        return Ok(false);
+    }
+    if setting.args.no_preflight {
+        return Ok(true);
+    }
+    let ways: Vec<Way> = setting.cases.iter().map(|(_, way)| *way).collect();
+    tokio::select! {
+        checked = check_ways(&setting.target, &ways, patience(&setting.args)) => {
+            checked.map_err(|unusable| Failure::unreachable(unusable.to_string()))?;
+            Ok(true)
+        }
+        () = interrupt.wait() => Ok(false),
+    }
 }
 
 fn on_one_line(failure: &Failure) -> Failure {
@@ -207,8 +271,10 @@ fn chosen(
     described: &Described<'_>,
 ) -> Result<Chosen, Failure> {
     let (role, minor) = described.kind();
+    let minor = args.profile.map_or(minor, |p| p.judged_by(role, minor));
     let (mut cases, mut left) = choose_for(catalogue, role, minor, &|case, way| {
-        left_out(&args.choose, case, way)
+        let of_profile = || args.profile.and_then(|p| p.leaves_out(case, way, role));
+        left_out(&args.choose, case, way).or_else(of_profile)
     });
     let is_empty = cases.is_empty();
     if let Some(shard) = args.shard {
@@ -241,17 +307,8 @@ async fn with_target(
     interrupt: &Interrupt,
     screen: &mut Screen,
 ) -> Result<Exit, Failure> {
-    if interrupt.is_there() {
+    if !are_served(setting, interrupt).await? {
         return Ok(Exit::Interrupted);
-    }
-    if !setting.args.no_preflight {
-        let ways: Vec<Way> = setting.cases.iter().map(|(_, way)| *way).collect();
-        tokio::select! {
-            checked = check_ways(&setting.target, &ways, patience(&setting.args)) => {
-                checked.map_err(|unusable| Failure::unreachable(unusable.to_string()))?;
-            }
-            () = interrupt.wait() => return Ok(Exit::Interrupted),
-        }
     }
     let started = SystemTime::now();
     let clock = Instant::now();

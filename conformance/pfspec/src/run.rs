@@ -2,6 +2,7 @@
 
 use crate::case::{Case, Level, Outcome, Role, Seen, Stop, Tag, Way, Word};
 use crate::dice::Dice;
+use crate::probe::ending::Ending;
 use crate::probe::log::{Chunk, Item, Log};
 use crate::target::{self, Target};
 use crate::trial::Trial;
@@ -26,6 +27,8 @@ pub struct Report {
     pub took: Duration,
     /// Since the run began.
     pub began: Duration,
+    /// How its connections ended.
+    pub endings: Vec<Ending>,
     /// The ladder.
     pub items: Vec<Item>,
     /// Bytes by connection.
@@ -146,6 +149,7 @@ fn lost(plan: &Plan, done: &[(usize, Report)]) -> Vec<(usize, Report)> {
             outcome,
             took: Duration::ZERO,
             began: plan.began.elapsed(),
+            endings: Vec::new(),
             items: Vec::new(),
             chunks: Vec::new(),
             bytes: 0,
@@ -221,6 +225,7 @@ async fn one(
         Stop::Inconclusive(text) => Stop::Inconclusive(log.blot(&text)),
         Stop::Bug(text) => Stop::Bug(log.blot(&text)),
     });
+    let endings = log.endings();
     let (items, chunks, bytes) = log.take();
     Report {
         word: Word::of(case.level, &outcome),
@@ -229,6 +234,7 @@ async fn one(
         outcome,
         took: started.elapsed(),
         began: started.duration_since(began),
+        endings,
         items,
         chunks,
         bytes,

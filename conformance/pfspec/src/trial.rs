@@ -47,8 +47,9 @@ pub struct Ready {
     /// The ALPN protocol on which both agreed, where protocols were asked for by name.
     pub agreed: Option<Vec<u8>>,
     /// Fields of identity.
-    identity: Vec<(String, Vec<u8>)>,
-    host: String,
+    pub(crate) identity: Vec<(String, Vec<u8>)>,
+    /// Value of `Host`.
+    pub(crate) host: String,
     path: String,
 }
 
@@ -138,6 +139,12 @@ impl Trial {
     /// Connects; the request is still to be sent.
     pub async fn connect(&self) -> Result<Ready, Stop> {
         self.connect_as(Who::Forwarder).await
+    }
+
+    /// The same for a request that names these ports.
+    pub async fn connect_for(&self, ports: &[u16]) -> Result<Ready, Stop> {
+        let place = self.target.reach.place_for(Who::Forwarder, ports);
+        self.placed(place.await)
     }
 
     /// The same as somebody else.

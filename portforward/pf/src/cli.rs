@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::config::Selection;
+use crate::config::{Proxies, Selection};
 use crate::duration;
 use crate::exit::Failure;
 use crate::explain;
@@ -322,6 +322,7 @@ impl Cli {
             context: self.context.take(),
             cluster: self.cluster.take(),
             user: self.user.take(),
+            proxies: Proxies::Refused,
         };
         args.check(
             selection,
@@ -374,6 +375,7 @@ impl Cli {
                 context: self.context,
                 cluster: self.cluster,
                 user: self.user,
+                proxies: Proxies::Refused,
             },
             patience: self.pod_running_timeout,
             partial: self.allow_partial,

@@ -1,13 +1,17 @@
 //! Ways to a cluster, for `pfspec`: kubeconfig, credentials and TLS as `pf` has them, and the embedded
 //! cluster.
 
-pub use crate::config::Selection as Choice;
-use crate::dial::{self, Dialled, Wire};
+pub use crate::config::{Proxies, Selection as Choice};
+use crate::dial::{self, Dialled, Offer, Wire};
 use crate::embedded::{self, Embedded, objects};
 use crate::exit::Failure;
 use crate::output::Output;
+pub use crate::proxy::ProxyUrl;
+use crate::proxy::rest;
 use crate::{config, kubeconfig};
+use rustls::KeyLog;
 use std::fmt;
+use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A connection as a judge needs it: bytes in and out.
@@ -89,27 +93,32 @@ pub fn read_secret(file: &std::path::Path) -> std::io::Result<zeroize::Zeroizing
     kubeconfig::read_text(file)
 }
 
-/// TCP and, for `https`, TLS with ALPN `http/1.1`.
+/// A client for the API of the server, through the proxy of the configuration if it has one.
 ///
 /// # Errors
-/// What failed, of name, TCP, TLS.
-pub async fn connect(config: &kube::Config) -> Result<Box<dyn Io>, Unreachable> {
-    // HTTP/2 has no upgrade.
-    Ok(match dial(config, vec![b"http/1.1".to_vec()]).await? {
-        Wire::Plain(io) => Box::new(io),
-        Wire::Tls(io) => io,
-    })
+/// Code 2 if certificates, keys or the proxy of the configuration are no good.
+pub fn client(config: kube::Config) -> Result<kube::Client, Unreachable> {
+    Ok(rest::client(config)?)
 }
 
-/// The same offering other protocols in ALPN, or none; with that on which both agreed.
+/// TCP and, for `https`, TLS with these protocols in ALPN, `http/1.1` alone unless given; with that on which both
+/// agreed. Through the proxy of the configuration if it has one. `keys` hears of the keys of TLS.
 ///
 /// # Errors
-/// What failed, of name, TCP, TLS.
-pub async fn connect_with_alpn(
+/// What failed, of name, TCP, TLS. What a proxy says is no fault of the server: [`Stage::Local`].
+pub async fn connect(
     config: &kube::Config,
-    protocols: Vec<Vec<u8>>,
+    protocols: Option<Vec<Vec<u8>>>,
+    keys: Option<Arc<dyn KeyLog>>,
 ) -> Result<(Box<dyn Io>, Option<Vec<u8>>), Unreachable> {
-    Ok(match dial(config, protocols).await? {
+    let mut offer = Offer {
+        keys,
+        ..Offer::default()
+    };
+    if let Some(protocols) = protocols {
+        offer.alpn = protocols;
+    }
+    Ok(match dial(config, offer).await? {
         Wire::Plain(io) => (Box::new(io), None),
         Wire::Tls(io) => {
             let (_, tls) = io.get_ref();
@@ -119,7 +128,7 @@ pub async fn connect_with_alpn(
     })
 }
 
-async fn dial(config: &kube::Config, protocols: Vec<Vec<u8>>) -> Result<Wire, Unreachable> {
+async fn dial(config: &kube::Config, offer: Offer) -> Result<Wire, Unreachable> {
     let mut stage = Stage::Local;
     let mut tell = |dialled| {
         stage = match dialled {
@@ -128,7 +137,7 @@ async fn dial(config: &kube::Config, protocols: Vec<Vec<u8>>) -> Result<Wire, Un
             Dialled::Exhausted => Stage::Local,
         };
     };
-    let dialled = dial::connect_offering(config, protocols, &mut tell).await;
+    let dialled = dial::connect_offering(config, offer, &mut tell).await;
     dialled.map_err(|failure| Unreachable {
         stage,
         ..failure.into()

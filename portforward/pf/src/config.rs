@@ -9,8 +9,9 @@ use crate::exit::{Exit, Failure, Hop};
 use crate::kubeconfig::{self, Sources};
 use crate::output::Output;
 use crate::plugin;
-use crate::proxy::{self, Proxy};
+use crate::proxy::{self, Proxy, ProxyUrl};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use http::Uri;
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -32,6 +33,19 @@ pub struct Selection {
     pub cluster: Option<String>,
     /// `--user`
     pub user: Option<String>,
+    /// What to do where a proxy applies.
+    pub proxies: Proxies,
+}
+
+/// What to do where a proxy applies.
+#[expect(clippy::exhaustive_enums, reason = "each program chooses one")]
+#[derive(Debug, Clone, Default)]
+pub enum Proxies {
+    /// Say that it is not supported.
+    #[default]
+    Refused,
+    /// Go through it, or through this one whatever applies.
+    Used(Option<ProxyUrl>),
 }
 
 /// Where the configuration came from, in words and without any value of it.
@@ -64,7 +78,7 @@ pub(crate) async fn load_noting(
     );
     let Some((kubeconfig, place)) = sources.read()? else {
         "the pod's service account".clone_into(&mut origin.place);
-        return in_cluster(&sources, output, origin).await;
+        return in_cluster(&sources, selection, output, origin).await;
     };
     output.trace(1, || format!("kubeconfig: {place}"));
     origin.place = format!("kubeconfig {place}");
@@ -74,10 +88,11 @@ pub(crate) async fn load_noting(
 
 async fn in_cluster(
     sources: &Sources,
+    selection: &Selection,
     output: &Output,
     origin: &mut Origin,
 ) -> Result<Config, Failure> {
-    let config = Config::incluster().map_err(|error| {
+    let mut config = Config::incluster().map_err(|error| {
         Failure::new(
             Exit::Usage,
             Hop::Kubeconfig(sources.names()),
@@ -86,7 +101,11 @@ async fn in_cluster(
         .advise("name one with --kubeconfig or KUBECONFIG")
     })?;
     output.trace(1, || "configuration: the pod's service account".to_owned());
-    complete(config, "of the pod's service account", output, origin).await
+    let place = "of the pod's service account";
+    if let Proxies::Used(Some(_)) = selection.proxies {
+        config.proxy_url = proxy_of(&config.cluster_url, None, &selection.proxies, place)?;
+    }
+    complete(config, place, output, origin).await
 }
 
 async fn from_kubeconfig(
@@ -167,23 +186,47 @@ async fn from_kubeconfig(
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &options)
         .await
         .map_err(|error| fail(kubeconfig::describe(&error)))?;
+    let proxy_url = proxy_url.as_deref();
+    config.proxy_url = proxy_of(&config.cluster_url, proxy_url, &selection.proxies, &place)?;
+    Ok(config)
+}
+
+/// The proxy through which the server is to be reached, if there is one.
+fn proxy_of(
+    server: &Uri,
+    proxy_url: Option<&str>,
+    proxies: &Proxies,
+    place: &str,
+) -> Result<Option<Uri>, Failure> {
+    let fail = |text: String| Failure::new(Exit::Usage, Hop::Kubeconfig(place.to_owned()), text);
+    let used = |url: &ProxyUrl, whose: &str| {
+        let uri = url.uri().map_err(|error| fail(format!("{whose}: {error}")));
+        uri.map(Some)
+    };
+    if let Proxies::Used(Some(url)) = proxies {
+        return used(url, "--proxy-url");
+    }
+    let refused = matches!(proxies, Proxies::Refused);
     let environment = |name: &str| std::env::var(name).ok();
-    match proxy::applying(&config.cluster_url, proxy_url.as_deref(), environment) {
-        None => {}
-        Some(Proxy::Kubeconfig) => {
-            return Err(fail("proxy-url is not supported yet".to_owned())
-                .advise("use a cluster entry without proxy-url, or kubectl port-forward"));
+    match proxy::applying(server, proxy_url, environment) {
+        None => Ok(None),
+        Some(Proxy::Kubeconfig) if refused => {
+            Err(fail("proxy-url is not supported yet".to_owned())
+                .advise("use a cluster entry without proxy-url, or kubectl port-forward"))
+        }
+        Some(Proxy::Kubeconfig) => used(&proxy_url.unwrap_or_default().into(), "proxy-url"),
+        Some(Proxy::Environment(variable)) if refused => {
+            let host = proxy::host(server);
+            let text = format!("the proxy of {variable} is not supported yet");
+            Err(fail(text).advise(format!(
+                "add {host} to NO_PROXY if it can be reached directly; or use kubectl port-forward"
+            )))
         }
         Some(Proxy::Environment(variable)) => {
-            let host = proxy::host(&config.cluster_url);
-            let text = format!("the proxy of {variable} is not supported yet");
-            return Err(fail(text).advise(format!(
-                "add {host} to NO_PROXY if it can be reached directly; or use kubectl port-forward"
-            )));
+            let value = environment(variable).unwrap_or_default();
+            used(&value.as_str().into(), &format!("the proxy of {variable}"))
         }
     }
-    config.proxy_url = None;
-    Ok(config)
 }
 
 /// What would be found out only when connecting, or taken for something else.

@@ -5,11 +5,12 @@
 
 use crate::api::{self, CONNECT};
 use crate::exit::{Exit, Failure, Hop};
-use crate::proxy;
+use crate::proxy::{self, Through};
 use http::{HeaderMap, Request, Response, header};
 use kube::Config;
 use kube::client::{Body, ConfigExt as _};
 use portforward::socket::keepalive;
+use rustls::KeyLog;
 use rustls::pki_types::ServerName;
 use std::io;
 use std::net::SocketAddr;
@@ -62,17 +63,36 @@ pub(crate) async fn connect_telling(
     config: &Config,
     tell: &mut (dyn FnMut(Dialled) + Send),
 ) -> Result<Wire, Failure> {
-    // HTTP/2 has no upgrade.
-    connect_offering(config, vec![b"http/1.1".to_vec()], tell).await
+    connect_offering(config, Offer::default(), tell).await
 }
 
-/// As [`connect_telling`], with other protocols in ALPN.
+/// What TLS is told beside the configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct Offer {
+    /// Protocols in ALPN.
+    pub(crate) alpn: Vec<Vec<u8>>,
+    /// Who hears of the keys.
+    pub(crate) keys: Option<Arc<dyn KeyLog>>,
+}
+
+impl Default for Offer {
+    fn default() -> Self {
+        Self {
+            // HTTP/2 has no upgrade.
+            alpn: vec![b"http/1.1".to_vec()],
+            keys: None,
+        }
+    }
+}
+
+/// As [`connect_telling`], with other things said in TLS. Through the proxy of the configuration if it has one: `tell`
+/// hears of nothing then before the proxy has connected to the server.
 ///
 /// # Errors
 /// As [`connect`] has them.
 pub(crate) async fn connect_offering(
     config: &Config,
-    alpn: Vec<Vec<u8>>,
+    offer: Offer,
     tell: &mut (dyn FnMut(Dialled) + Send),
 ) -> Result<Wire, Failure> {
     let url = api::url_of(config);
@@ -89,7 +109,7 @@ pub(crate) async fn connect_offering(
     let late = |what: &str| fail(format!("{what} took longer than {} s", DEADLINE.as_secs()));
     let tls = match config.cluster_url.scheme_str() {
         Some("http") => None,
-        Some("https") | None => Some(tls(config, alpn, &url)?),
+        Some("https") | None => Some(tls(config, offer, &url)?),
         Some(other) => {
             let text = format!("cannot use the scheme {other} of the server's URL");
             return Err(Failure::new(
@@ -120,13 +140,16 @@ pub(crate) async fn connect_offering(
 
 fn tls(
     config: &Config,
-    alpn: Vec<Vec<u8>>,
+    offer: Offer,
     url: &str,
 ) -> Result<(TlsConnector, ServerName<'static>), Failure> {
     let mut client = config
         .rustls_client_config()
         .map_err(|error| api::unusable(url, &error))?;
-    client.alpn_protocols = alpn;
+    client.alpn_protocols = offer.alpn;
+    if let Some(keys) = offer.keys {
+        client.key_log = keys;
+    }
     let name = server_name(config);
     let name = ServerName::try_from(name.to_owned()).map_err(|_| {
         let text = format!(
@@ -163,7 +186,7 @@ fn is_exhausted(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable
 }
 
-/// Tries all addresses of the host in turn; one that does not answer leaves time for the next.
+/// To the server, or through the proxy.
 async fn tcp(
     config: &Config,
     tls: bool,
@@ -174,6 +197,47 @@ async fn tcp(
         .cluster_url
         .port_u16()
         .unwrap_or(if tls { 443 } else { 80 });
+    match &config.proxy_url {
+        None => to(host, port, tell).await,
+        Some(url) => {
+            let through = Through::of(url).map_err(io::Error::other)?;
+            proxied(&through, host, port, tell).await
+        }
+    }
+}
+
+/// A connection to this host through a proxy.
+///
+/// # Errors
+/// What failed, and that it was on the way to the proxy or behind it.
+pub(crate) async fn proxied(
+    through: &Through,
+    host: &str,
+    port: u16,
+    tell: &mut (dyn FnMut(Dialled) + Send),
+) -> io::Result<TcpStream> {
+    let mut at = None;
+    let mut listen = |dialled| match dialled {
+        Dialled::Tcp(address) => at = Some(address),
+        Dialled::Exhausted => tell(Dialled::Exhausted),
+        Dialled::Address | Dialled::Tls => {}
+    };
+    let connected = to(&through.host, through.port, &mut listen).await;
+    let mut stream = connected
+        .map_err(|error| io::Error::new(error.kind(), format!("to the proxy: {error}")))?;
+    through.ask(&mut stream, host, port).await?;
+    if let Some(address) = at {
+        tell(Dialled::Tcp(address));
+    }
+    Ok(stream)
+}
+
+/// Tries all addresses of the host in turn; one that does not answer leaves time for the next.
+async fn to(
+    host: &str,
+    port: u16,
+    tell: &mut (dyn FnMut(Dialled) + Send),
+) -> io::Result<TcpStream> {
     let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
     tell(Dialled::Address);
     let patience = if addresses.len() > 1 {

@@ -1,10 +1,16 @@
-//! Whether the API server would be reached through a proxy. Proxies are not supported yet, and going
-//! around one that is configured would be wrong, so this only decides which message is due.
+//! Whether the API server is to be reached through a proxy, and through which. `pf` does not use one yet, and going
+//! around one that is configured would be wrong: it says so and ends. `pfspec` uses it.
 //!
 //! The rules are those of Go's HTTP client, which kubectl uses.
 
 use http::Uri;
 use std::net::IpAddr;
+
+pub(crate) mod rest;
+mod through;
+
+pub use through::ProxyUrl;
+pub(crate) use through::Through;
 
 /// A proxy that applies.
 #[derive(Debug, PartialEq, Eq)]

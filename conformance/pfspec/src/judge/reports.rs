@@ -35,6 +35,7 @@ pub(super) fn check_reports(args: &RunArgs) -> Result<(), Failure> {
         .collect();
     files.extend(args.pcapng.as_deref());
     files.extend(args.write_expect.as_deref());
+    files.extend(args.keylog.as_deref());
     files.sort_unstable();
     for pair in files.windows(2) {
         if let [a, b] = pair

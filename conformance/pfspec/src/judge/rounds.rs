@@ -195,8 +195,8 @@ fn record_of(setting: &Setting, report: &Report, seed: u64) -> Record {
     if report.case.level == Level::Should && setting.args.strict {
         words.push("--strict".to_owned());
     }
-    if let Some(minor) = setting.args.profile {
-        words.extend(["--profile".to_owned(), format!("k8s-1.{minor}")]);
+    if let Some(profile) = setting.args.profile {
+        words.extend(["--profile".to_owned(), profile.to_string()]);
     }
     let args = &setting.args;
     for (flag, seconds) in [("--patience", args.patience), ("--timeout", args.timeout)] {

@@ -1,5 +1,6 @@
 //! One connection to the server: bytes in, bytes out, how it ended, and a log of all of it.
 
+use super::ending::Sign;
 use super::log::{Layer, Log, Side};
 use super::secrets;
 use crate::case::Stop;
@@ -146,6 +147,11 @@ impl Connection {
             .item(self.number, side, layer, text, &self.shown(bytes));
     }
 
+    /// Notes what ends this connection, or announces that.
+    pub fn sign(&self, sign: Sign) {
+        self.log.sign(self.number, sign);
+    }
+
     /// Says in the ladder, behind what was to be sent, how much of it was not.
     fn not_sent(&self, left: usize, whole: usize, why: &str) {
         let text = format!("{left} of these {whole} bytes not sent: {why}");
@@ -255,6 +261,7 @@ impl Connection {
 
     fn ended(&mut self, end: End) -> Filled {
         self.item(Side::Server, Layer::Transport, end.to_string(), &[]);
+        self.sign(Sign::Ended(end.clone()));
         self.end.get_or_insert(end);
         Filled::Ended
     }
@@ -275,6 +282,7 @@ impl Connection {
     /// Closes the sending side only.
     pub async fn shut_down(&mut self) {
         self.item(Side::Judge, Layer::Transport, "half-close", &[]);
+        self.sign(Sign::HalfClosed);
         if let Some(writer) = &mut self.writer {
             drop(timeout(WRITE, writer.shutdown()).await);
         }

@@ -1,5 +1,6 @@
 //! The evidence of a case: the bytes on every connection, with the time, and what they were, up to a limit.
 
+use super::ending::{Ending, Sign, Signs};
 use super::secrets::{Finder, Secrets};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -103,6 +104,7 @@ struct Inner {
     kept_of_chunks: usize,
     total: u64,
     lost: Lost,
+    signs: Signs,
     secrets: Secrets,
     /// What finds them, until there is one more.
     finder: Option<Arc<Finder>>,
@@ -147,6 +149,7 @@ impl Default for Log {
             kept_of_chunks: 0,
             total: 0,
             lost: Lost::default(),
+            signs: Signs::default(),
             secrets: Secrets::default(),
             finder: None,
         })))
@@ -218,6 +221,25 @@ impl Log {
         });
     }
 
+    /// Notes what ends a connection, or announces that.
+    pub fn sign(&self, connection: usize, sign: Sign) {
+        let mut inner = self.inner();
+        let at = inner.began.elapsed();
+        inner.signs.add(connection, at, sign);
+    }
+
+    /// How each connection ended, without the secrets.
+    #[must_use]
+    pub fn endings(&self) -> Vec<Ending> {
+        let finder = self.finder();
+        let inner = self.inner();
+        let mut endings = inner.signs.endings(inner.connections);
+        for ending in &mut endings {
+            ending.text = finder.text(&ending.text);
+        }
+        endings
+    }
+
     /// Whether no more bytes are kept.
     #[must_use]
     pub fn is_full(&self) -> bool {
@@ -231,6 +253,13 @@ impl Log {
         self.inner().items.iter().any(|item| {
             (item.side, item.layer) == (Side::Server, Layer::Http) && item.text.starts_with(status)
         })
+    }
+
+    /// Shows the steps from this one on, with the secrets in them; how many there are.
+    pub fn look(&self, from: usize, mut see: impl FnMut(&Item)) -> usize {
+        let inner = self.inner();
+        inner.items.iter().skip(from).for_each(&mut see);
+        inner.items.len()
     }
 
     /// Says in the ladder what the case does now.

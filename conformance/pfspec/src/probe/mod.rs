@@ -2,6 +2,7 @@
 
 pub mod channels;
 pub mod connection;
+pub mod ending;
 pub mod http;
 pub mod log;
 pub mod secrets;

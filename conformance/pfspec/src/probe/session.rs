@@ -1,6 +1,7 @@
 //! A SPDY session as the judge holds it: sends anything, keeps what comes, and waits for what should come.
 
 use super::connection::{Connection, End, Filled};
+use super::ending::Sign;
 use super::log::{Layer, Side};
 use super::wait::{self, Waits};
 use super::websocket::{BINARY, LAST, Message, Next, WebSocket};
@@ -195,6 +196,7 @@ impl Session {
 
     /// Sends a frame.
     pub async fn send(&mut self, frame: &Frame) -> Result<(), Stop> {
+        self.announce(frame);
         let bytes = self.encoder.encode(frame);
         self.raw_as(&frame.text(), Layer::Spdy, &bytes).await
     }
@@ -203,12 +205,19 @@ impl Session {
     pub async fn send_all(&mut self, frames: &[Frame]) -> Result<(), Stop> {
         let mut all = Vec::new();
         for frame in frames {
+            self.announce(frame);
             let bytes = self.encoder.encode(frame);
             self.connection()
                 .item(Side::Judge, Layer::Spdy, frame.text(), &bytes);
             all.extend(bytes);
         }
         self.carry(&all).await
+    }
+
+    fn announce(&mut self, frame: &Frame) {
+        if let Frame::Goaway { status, .. } = frame {
+            self.connection().sign(Sign::SentGoaway(*status));
+        }
     }
 
     /// Sends bytes that need not be a frame; `what` says what they are.
@@ -242,6 +251,9 @@ impl Session {
             .item(Side::Judge, Layer::Spdy, frame.text(), &bytes);
         if matches!(self.carrier, Carrier::Tunnel(_)) {
             bytes = super::websocket::frame(LAST | BINARY, true, &bytes);
+            let text = format!("WebSocket binary, {} bytes", bytes.len());
+            self.connection()
+                .item(Side::Judge, Layer::WebSocket, text, &bytes);
         }
         self.connection().write_some(&bytes, patience).await == bytes.len()
     }
@@ -339,7 +351,9 @@ impl Session {
                     self.connection()
                         .log
                         .item(at, Side::Server, Layer::Raw, text, &[]);
-                    self.end.get_or_insert(End::Malformed(what));
+                    let end = End::Malformed(what);
+                    self.connection().sign(Sign::Ended(end.clone()));
+                    self.end.get_or_insert(end);
                     return Ok(Filled::Ended);
                 }
             }
@@ -370,7 +384,9 @@ impl Session {
                         websocket
                             .connection
                             .item(Side::Server, Layer::Raw, text, &[]);
-                        self.end = Some(End::Malformed(what.to_owned()));
+                        let end = End::Malformed(what.to_owned());
+                        websocket.connection.sign(Sign::Ended(end.clone()));
+                        self.end = Some(end);
                     }
                     // No frame, but what a case may wait for.
                     Next::Message(_) => return Ok(Filled::More),
@@ -424,6 +440,7 @@ impl Session {
         match &frame {
             Frame::Ping(id) => self.pings.push(*id),
             Frame::Goaway { last, status } => {
+                self.connection().sign(Sign::Goaway(*status));
                 self.goaway.get_or_insert((*last, *status));
             }
             _ => {}

@@ -1,6 +1,7 @@
 //! RFC 6455 as the judge writes and reads it; not the crate `wsstream`, as in [`super::wire`].
 
 use super::connection::{Connection, End, Filled};
+use super::ending::Sign;
 use super::log::{Layer, Side};
 use crate::case::Stop;
 use bytes::{Buf as _, BytesMut};
@@ -160,6 +161,7 @@ impl WebSocket {
     /// Sends Close with a code.
     pub async fn close(&mut self, code: u16) -> Result<(), Stop> {
         self.closed = true;
+        self.connection.sign(Sign::SentClose(code));
         self.send(LAST | CLOSE, &code.to_be_bytes()).await
     }
 
@@ -167,9 +169,13 @@ impl WebSocket {
         let text = format!("malformed: {what}");
         self.connection
             .item(Side::Server, Layer::WebSocket, text, &[]);
-        self.end
-            .get_or_insert_with(|| End::Malformed(what.to_owned()));
+        self.ended(End::Malformed(what.to_owned()));
         Next::Ended
+    }
+
+    fn ended(&mut self, end: End) {
+        self.connection.sign(Sign::Ended(end.clone()));
+        self.end.get_or_insert(end);
     }
 
     /// The next message.
@@ -224,12 +230,12 @@ impl WebSocket {
                     Ok(read) => read,
                     Err(what) => return Ok(Some(self.malformed(&what))),
                 };
+                self.ended(End::Close(code, reason.clone()));
                 if !self.closed && self.answers {
                     self.closed = true;
                     self.send(LAST | CLOSE, payload.get(..2).unwrap_or_default())
                         .await?;
                 }
-                self.end = Some(End::Close(code, reason.clone()));
                 Message::Close(code, reason)
             }
             opcode @ (TEXT | BINARY) => {

@@ -2,6 +2,7 @@
 //! from data in the page when a case is opened. What a server has sent is hostile: it is escaped here, and the script
 //! puts it in as text only.
 
+use super::closes;
 use super::model::{Document, Record};
 use super::plain;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
@@ -272,6 +273,7 @@ fn run(target: &str, record: &Record) -> Value {
             "detail": plain(&other.detail),
         })).collect::<Vec<_>>(),
         "seconds": record.seconds,
+        "closes": plain(&closes::line(&record.closes)),
         "bytes": record.bytes,
         "reproduce": record.reproduce,
         "items": items,

@@ -1,5 +1,6 @@
 //! Reports: one [`model::Document`] holds all that came of a run; each form is made from it alone.
 
+pub mod closes;
 pub mod diff;
 pub mod html;
 pub mod junit;

@@ -1,5 +1,6 @@
 //! What the JSON report holds: everything that is known of a run. Its schema is `report.schema.json`.
 
+use super::closes::{self, Close};
 use super::hex;
 use crate::case::{Case, Seen, Stop, Way, Word};
 use crate::expect::{Expectation, Standing};
@@ -171,6 +172,9 @@ pub struct Record {
     pub seed: u64,
     /// A command that runs it again.
     pub reproduce: String,
+    /// How its connections ended. Reports of older versions have none.
+    #[serde(default)]
+    pub closes: Vec<Close>,
     /// Bytes on all its connections.
     pub bytes: u64,
     /// Every step of the exchange.
@@ -333,6 +337,7 @@ impl Record {
             seconds: report.took.as_secs_f64(),
             seed,
             reproduce,
+            closes: report.endings.iter().map(Close::from).collect(),
             bytes: report.bytes,
             items: report.items.iter().map(Step::from).collect(),
         }
@@ -358,6 +363,9 @@ impl Record {
     #[must_use]
     pub fn line(&self) -> String {
         let mut notes = Vec::new();
+        if self.actual.is_some() && !self.closes.is_empty() {
+            notes.push(format!("connection: {}", closes::line(&self.closes)));
+        }
         match (&self.expectation, self.is_expected()) {
             (Some(known), true) if known.verdict == self.verdict => {
                 notes.push(format!("as expected: {}", known.reason));

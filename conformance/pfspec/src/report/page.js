@@ -171,6 +171,7 @@
     put('Actual', run.actual);
     put('Seen', run.seen);
     put('Because', run.reason);
+    put('Ended', run.closes);
     put('Standing', run.standing);
     if (run.expectation) {
       const e = run.expectation;

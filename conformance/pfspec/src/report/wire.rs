@@ -1,5 +1,6 @@
 //! The wire log: a file for each case on each way, with every step decoded and in hexadecimal.
 
+use super::closes;
 use super::model::{Document, Record};
 use super::{plain, unhex};
 use crate::run::name_of;
@@ -50,6 +51,7 @@ pub fn text(record: &Record) -> String {
         ("clauses", &clauses.join("; ")),
         ("sends", &record.sends),
         ("accepts", &record.accepts),
+        ("ended", &plain(&closes::line(&record.closes))),
         ("again", &record.reproduce),
     ] {
         text.push_str(&format!("{name:8} {value}\n"));

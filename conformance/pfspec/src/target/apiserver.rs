@@ -1,17 +1,19 @@
 //! An API server, as a kubeconfig names it, and a pod that is there or of the judge's own.
 
 use super::endpoint::{Asked, connect};
-use super::options::{BadUse, Describe, flagged, with_file};
+use super::options::{self, BadUse, Describe, flagged, with_file};
 use super::pod::{self, Made, Wanted};
-use super::{NoPlace, Placing, Reach, Service, Target, Who, finish};
+use super::{NoPlace, Place, Placing, Reach, Service, Target, Who, finish};
 use crate::case::Role;
 use crate::interrupt::Interrupt;
-use anyhow::{Context as _, bail};
+use crate::keylog::KeyFile;
+use anyhow::bail;
 use kube::Client;
 use kube::config::AuthInfo;
-use pf_program::cluster::{self, Choice};
+use pf_program::cluster::{self, Choice, Proxies, ProxyUrl};
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The rules that [`ApiServerArgs`] needs, as objects to apply.
@@ -78,9 +80,16 @@ pub struct ApiServerArgs {
     /// Speak for a user of this group (may be repeated)
     #[arg(long = "as-group", value_name = "GROUP", requires = "impersonate")]
     pub impersonate_groups: Vec<String>,
+    /// Proxy through which to connect: http://HOST:PORT or socks5://HOST:PORT; that of the kubeconfig or of the
+    /// environment unless given
+    #[arg(long, value_name = "URL", value_parser = options::proxy)]
+    pub proxy_url: Option<ProxyUrl>,
     /// What is behind it.
     #[command(flatten)]
     pub describe: Describe,
+    /// What gets the keys of TLS.
+    #[arg(skip)]
+    pub(super) keys: Option<Arc<KeyFile>>,
 }
 
 /// An API server of which is known what it is. Nothing was made for it.
@@ -114,7 +123,9 @@ impl ApiServerArgs {
             context: self.context.clone(),
             cluster: self.cluster.clone(),
             user: self.user.clone(),
+            proxies: Proxies::Used(self.proxy_url.clone()),
         };
+        options::proxy_uri(self.proxy_url.as_ref())?;
         let there = self.pod.as_deref().map(|pod| self.named(pod)).transpose()?;
         let mut config = cluster::load(&choice).await?;
         self.overrule(&mut config);
@@ -132,7 +143,7 @@ impl ApiServerArgs {
         let mut api = config.clone();
         api.connect_timeout = Some(ANSWER);
         api.default_retry = false;
-        let client = Client::try_from(api).context("the kubeconfig")?;
+        let client = cluster::client(api)?;
         let minor = match minor {
             Some(minor) => Some(minor),
             None => minor_of(&client).await,
@@ -200,6 +211,8 @@ impl ApiServerArgs {
         for group in &self.impersonate_groups {
             words.extend(flagged("--as-group", Some(group)));
         }
+        // Without its credentials.
+        words.extend(flagged("--proxy-url", self.proxy_url.as_ref()));
         for (flag, file) in [
             ("--viewer-kubeconfig", &self.viewer_kubeconfig),
             ("--nobody-kubeconfig", &self.nobody_kubeconfig),
@@ -268,6 +281,7 @@ impl Known<'_> {
         );
         let reach = Box::new(ApiServer {
             config,
+            keys: self.args.keys.clone(),
             others: self.others,
             namespace,
             pod,
@@ -281,6 +295,8 @@ impl Known<'_> {
 async fn somebody(server: &kube::Config, file: &std::path::Path) -> anyhow::Result<kube::Config> {
     let choice = Choice {
         kubeconfig: Some(file.to_owned()),
+        // Only its credentials are used.
+        proxies: Proxies::Used(None),
         ..Choice::default()
     };
     let config = cluster::load(&choice).await?;
@@ -311,6 +327,7 @@ fn minor(text: &str) -> Option<u16> {
 
 struct ApiServer {
     config: kube::Config,
+    keys: Option<Arc<KeyFile>>,
     others: Vec<(Who, kube::Config)>,
     namespace: String,
     pod: String,
@@ -321,6 +338,10 @@ impl ApiServer {
     fn path(&self) -> String {
         cluster::path(&self.config, &self.namespace, &self.pod)
     }
+
+    async fn connect(&self, config: &kube::Config, asked: Asked) -> Result<Place, NoPlace> {
+        connect(config, self.keys.clone(), &self.path(), asked).await
+    }
 }
 
 impl Reach for ApiServer {
@@ -328,9 +349,7 @@ impl Reach for ApiServer {
         Box::pin(async move {
             let other = self.others.iter().find(|(other, _)| *other == who);
             match (other, who) {
-                (Some((_, config)), _) => {
-                    connect(config, &self.path(), Asked::by(Who::Forwarder)).await
-                }
+                (Some((_, config)), _) => self.connect(config, Asked::by(Who::Forwarder)).await,
                 (None, Who::Viewer | Who::Nobody | Who::CreateOnly | Who::GetOnly) => {
                     let flag = match who {
                         Who::Viewer => "--viewer-kubeconfig",
@@ -342,14 +361,14 @@ impl Reach for ApiServer {
                         "nobody with such rights is known: no {flag}"
                     )))
                 }
-                (None, _) => connect(&self.config, &self.path(), Asked::by(who)).await,
+                (None, _) => self.connect(&self.config, Asked::by(who)).await,
             }
         })
     }
 
     fn place_with_alpn(&self, protocols: &[&[u8]]) -> Placing<'_> {
         let asked = Asked::offering(protocols);
-        Box::pin(async move { connect(&self.config, &self.path(), asked).await })
+        Box::pin(async move { self.connect(&self.config, asked).await })
     }
 
     fn path_of(&self, namespace: &str, pod: &str) -> Option<String> {

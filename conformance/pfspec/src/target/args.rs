@@ -7,8 +7,11 @@ use super::{ApiServerArgs, KubeletArgs, RuntimeArgs, ServerArgs, Target};
 use crate::case::Role;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
+use crate::keylog::KeyFile;
+use crate::profile::Profile;
 use pf_program::cluster::Unreachable;
 use std::fmt;
+use std::sync::Arc;
 
 /// A target as the command line names it.
 #[derive(Debug, Clone)]
@@ -31,11 +34,15 @@ enum State<'a> {
     ToMake(Box<Known<'a>>),
 }
 
-/// Finds out what the target is, as one of this minor version of Kubernetes if it is given.
+/// Finds out what the target is, as the profile says if one is given.
 ///
 /// # Errors
 /// Usage for what the command line or a kubeconfig says wrong, unreachable for the rest.
-pub async fn describe(args: &TargetArgs, minor: Option<u16>) -> Result<Described<'_>, Failure> {
+pub async fn describe(
+    args: &TargetArgs,
+    profile: Option<Profile>,
+) -> Result<Described<'_>, Failure> {
+    let minor = profile.and_then(Profile::minor);
     let opened = match args {
         TargetArgs::Server(args) => args.open(minor).await,
         TargetArgs::ApiServer(args) => {
@@ -43,7 +50,7 @@ pub async fn describe(args: &TargetArgs, minor: Option<u16>) -> Result<Described
             return Ok(Described(State::ToMake(Box::new(known))));
         }
         TargetArgs::Kubelet(args) => args.open(minor).await,
-        TargetArgs::Runtime(args) => args.open(minor).await,
+        TargetArgs::Runtime(args) => args.open_as(profile).await,
     };
     let mut target = opened.map_err(|error| failure(&error))?;
     target.minor = minor.or(target.minor);
@@ -97,6 +104,17 @@ impl TargetArgs {
             Self::ApiServer(_) | Self::Kubelet(_) => return None,
         };
         url.take_if(|word| !word.contains("://"))
+    }
+
+    /// Has the keys of TLS with the target written to a file.
+    pub fn log_keys(&mut self, keys: Arc<KeyFile>) {
+        let place = match self {
+            Self::Server(args) => &mut args.tls.keys,
+            Self::ApiServer(args) => &mut args.keys,
+            Self::Kubelet(args) => &mut args.tls.keys,
+            Self::Runtime(args) => &mut args.tls.keys,
+        };
+        *place = Some(keys);
     }
 
     /// The words that name the target again, for reports. What may hold a secret is elided: the command of `--url-cmd`

@@ -5,6 +5,7 @@
 use super::options::BadUse;
 use anyhow::{Context as _, bail};
 use prost::Message;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
@@ -25,6 +26,12 @@ pub(super) struct Version {
     /// `v2.3.7`
     #[prost(string, tag = "3")]
     pub runtime_version: String,
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.runtime_name, self.runtime_version)
+    }
 }
 
 /// `ListPodSandboxResponse`
@@ -108,12 +115,8 @@ impl Cri {
     }
 
     /// Name and version of the runtime.
-    pub(super) async fn version(&self) -> anyhow::Result<String> {
-        let version: Version = self.call("Version", Empty {}).await?;
-        Ok(format!(
-            "{} {}",
-            version.runtime_name, version.runtime_version
-        ))
+    pub(super) async fn version(&self) -> anyhow::Result<Version> {
+        self.call("Version", Empty {}).await
     }
 
     /// The newest ready sandbox of a pod, as a kubelet would take it.

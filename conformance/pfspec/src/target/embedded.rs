@@ -3,13 +3,20 @@
 use super::endpoint::{Asked, connect};
 use super::{NoPlace, Placing, Reach, Target, Who, usual_services};
 use crate::case::{ALL_WAYS, Role};
+use crate::keylog::KeyFile;
 use pf_program::cluster::{self, Demo};
+use std::sync::Arc;
 
 /// Starts a cluster and makes it the target.
 ///
 /// # Errors
 /// Why it does not start.
 pub async fn embedded() -> anyhow::Result<Target> {
+    started(None).await
+}
+
+/// The same; the file gets the keys of TLS.
+pub(super) async fn started(keys: Option<Arc<KeyFile>>) -> anyhow::Result<Target> {
     let demo = Demo::start().await?;
     Ok(Target {
         name: "embedded cluster".to_owned(),
@@ -18,11 +25,11 @@ pub async fn embedded() -> anyhow::Result<Target> {
         ways: ALL_WAYS.to_vec(),
         exec: None,
         services: usual_services(),
-        reach: Box::new(Embedded(demo)),
+        reach: Box::new(Embedded(demo, keys)),
     })
 }
 
-struct Embedded(Demo);
+struct Embedded(Demo, Option<Arc<KeyFile>>);
 
 impl Embedded {
     fn config(&self, who: Who) -> kube::Config {
@@ -50,7 +57,7 @@ impl Reach for Embedded {
             let config = self.config(who);
             // As whom is settled: the credentials are those of the configuration.
             let path = cluster::path(&config, Demo::NAMESPACE, Demo::POD);
-            connect(&config, &path, Asked::by(Who::Forwarder)).await
+            connect(&config, self.1.clone(), &path, Asked::by(Who::Forwarder)).await
         })
     }
 
@@ -59,7 +66,7 @@ impl Reach for Embedded {
         Box::pin(async move {
             let config = self.0.admin();
             let path = cluster::path(config, Demo::NAMESPACE, Demo::POD);
-            connect(config, &path, asked).await
+            connect(config, self.1.clone(), &path, asked).await
         })
     }
 

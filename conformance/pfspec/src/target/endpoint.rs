@@ -1,8 +1,11 @@
 //! Connects to one server as somebody: what all targets with a URL share.
 
 use super::{NoPlace, Place, Who};
+use crate::keylog::KeyFile;
 use kube::config::AuthInfo;
 use pf_program::cluster::{self, Stage};
+use rustls::KeyLog;
+use std::sync::Arc;
 
 /// As whom to connect, and what to offer in ALPN.
 #[derive(Debug, Clone)]
@@ -24,27 +27,41 @@ impl Asked {
     }
 }
 
-/// Connects to the server of the configuration with its own credentials, without them, or with wrong ones.
+/// A server, and the file that gets the keys of TLS with it.
+#[derive(Clone)]
+pub(super) struct Route {
+    pub(super) config: kube::Config,
+    pub(super) keys: Option<Arc<KeyFile>>,
+}
+
+impl Route {
+    /// Connects with the credentials of the configuration, without them, or with wrong ones.
+    pub(super) async fn connect(&self, path: &str, asked: Asked) -> Result<Place, NoPlace> {
+        connect(&self.config, self.keys.clone(), path, asked).await
+    }
+}
+
+/// As [`Route::connect`].
 pub(super) async fn connect(
     config: &kube::Config,
+    keys: Option<Arc<KeyFile>>,
     path: &str,
     asked: Asked,
 ) -> Result<Place, NoPlace> {
     let config = &as_somebody(config, asked.who)?;
+    let keys = keys.map(|keys| -> Arc<dyn KeyLog> { keys });
     let other = |error: cluster::Unreachable| NoPlace::Elsewhere(error.to_string());
     let identity = cluster::credentials(config).await.map_err(other)?;
-    let io = match asked.alpn {
-        None => cluster::connect(config).await.map(|io| (io, None)),
-        Some(_) if config.cluster_url.scheme_str() == Some("http") => {
-            return Err(NoPlace::NotOffered("the target has no TLS".to_owned()));
-        }
-        Some(protocols) => cluster::connect_with_alpn(config, protocols).await,
-    };
+    let is_by_name = asked.alpn.is_some();
+    if is_by_name && config.cluster_url.scheme_str() == Some("http") {
+        return Err(NoPlace::NotOffered("the target has no TLS".to_owned()));
+    }
+    let io = cluster::connect(config, asked.alpn, keys).await;
     let host = config.cluster_url.authority().map(ToString::to_string);
     let (io, agreed) = io.map_err(|error| no_place(&error))?;
     Ok(Place {
         io,
-        agreed,
+        agreed: agreed.filter(|_| is_by_name),
         host: host.unwrap_or_default(),
         path: path.to_owned(),
         identity,
@@ -115,7 +132,7 @@ mod tests {
         drop(rustls::crypto::ring::default_provider().install_default());
         let at = |url: String| async move {
             let config = kube::Config::new(url.parse().unwrap());
-            connect(&config, "/", Asked::by(Who::Forwarder))
+            connect(&config, None, "/", Asked::by(Who::Forwarder))
                 .await
                 .unwrap_err()
         };

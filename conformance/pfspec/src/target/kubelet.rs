@@ -1,6 +1,6 @@
 //! A kubelet's own endpoint.
 
-use super::endpoint::{Asked, connect};
+use super::endpoint::{Asked, Route};
 use super::options::{self, Describe, Tls};
 use super::{Placing, Reach, Target, Who, finish};
 use crate::case::Role;
@@ -37,7 +37,7 @@ impl KubeletArgs {
             path = format!("{path}/{uid}");
         }
         let reach = Kubelet {
-            config: self.tls.config(origin)?,
+            route: self.tls.route(origin)?,
             prefix,
             path,
         };
@@ -66,19 +66,19 @@ fn path(prefix: &str, namespace: &str, pod: &str) -> String {
 }
 
 struct Kubelet {
-    config: kube::Config,
+    route: Route,
     prefix: String,
     path: String,
 }
 
 impl Reach for Kubelet {
     fn place(&self, who: Who) -> Placing<'_> {
-        Box::pin(async move { connect(&self.config, &self.path, Asked::by(who)).await })
+        Box::pin(async move { self.route.connect(&self.path, Asked::by(who)).await })
     }
 
     fn place_with_alpn(&self, protocols: &[&[u8]]) -> Placing<'_> {
         let asked = Asked::offering(protocols);
-        Box::pin(async move { connect(&self.config, &self.path, asked).await })
+        Box::pin(async move { self.route.connect(&self.path, asked).await })
     }
 
     fn path_of(&self, namespace: &str, pod: &str) -> Option<String> {

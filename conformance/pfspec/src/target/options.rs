@@ -1,14 +1,17 @@
 //! What the command line says of any target: its pod's ports, its ways, TLS and credentials.
 
+use super::endpoint::Route;
 use super::{Exec, Service, usual_services};
 use crate::case::{Role, Way};
+use crate::keylog::KeyFile;
 use anyhow::bail;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use kube::config::AuthInfo;
-use pf_program::cluster;
+use pf_program::cluster::{self, ProxyUrl};
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The pod behind the target, and what the target is known to serve.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -123,6 +126,27 @@ pub struct Tls {
     /// Name that the server's certificate must carry, if not the one of the URL
     #[arg(long, value_name = "NAME")]
     pub server_name: Option<String>,
+    /// Proxy through which to connect: http://HOST:PORT or socks5://HOST:PORT
+    #[arg(long, value_name = "URL", value_parser = proxy)]
+    pub proxy_url: Option<ProxyUrl>,
+    /// What gets the keys of TLS.
+    #[arg(skip)]
+    pub(super) keys: Option<Arc<KeyFile>>,
+}
+
+/// Whatever it is, it is looked at later: it may hold a password, which clap would show.
+#[expect(clippy::unnecessary_wraps, reason = "as clap asks for it")]
+pub(super) fn proxy(text: &str) -> Result<ProxyUrl, std::convert::Infallible> {
+    Ok(text.into())
+}
+
+/// The URL of a proxy that can be used.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn proxy_uri(url: Option<&ProxyUrl>) -> anyhow::Result<Option<http::Uri>> {
+    let uri = url.map(ProxyUrl::uri).transpose();
+    Ok(uri.map_err(|error| BadUse(format!("--proxy-url: {error}")))?)
 }
 
 impl Tls {
@@ -136,17 +160,31 @@ impl Tls {
             words.push("--insecure".to_owned());
         }
         words.extend(flagged("--server-name", self.server_name.as_ref()));
+        // Without its credentials.
+        words.extend(flagged("--proxy-url", self.proxy_url.as_ref()));
         words
+    }
+
+    /// The way to a server at this URL without its path.
+    ///
+    /// # Errors
+    /// As [`Tls::config`].
+    pub(super) fn route(&self, origin: http::Uri) -> anyhow::Result<Route> {
+        Ok(Route {
+            config: self.config(origin)?,
+            keys: self.keys.clone(),
+        })
     }
 
     /// The same as the kube client has it, for a server at this URL without its path.
     ///
     /// # Errors
     /// Files that cannot be read or hold something else. No text has a secret.
-    pub(super) fn config(&self, origin: http::Uri) -> anyhow::Result<kube::Config> {
+    fn config(&self, origin: http::Uri) -> anyhow::Result<kube::Config> {
         let mut config = kube::Config::new(origin);
         config.accept_invalid_certs = self.insecure;
         config.tls_server_name.clone_from(&self.server_name);
+        config.proxy_url = proxy_uri(self.proxy_url.as_ref())?;
         if let Some(file) = &self.ca {
             let read = || -> Result<Vec<Vec<u8>>, rustls::pki_types::pem::Error> {
                 let all = CertificateDer::pem_file_iter(file)?;

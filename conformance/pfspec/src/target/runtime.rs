@@ -1,12 +1,13 @@
 //! A runtime's streaming server. Its URLs serve once, so each connection has one of its own.
 
 use super::cri::Cri;
-use super::endpoint::{Asked, connect};
+use super::endpoint::{Asked, Route};
 use super::options::{self, BadUse, Describe, Tls};
 use super::server::ServerArgs;
 use super::{NoPlace, Place, Placing, Reach, Target, Who, finish};
 use crate::case::Role;
 use crate::probe::secrets::Secrets;
+use crate::profile::{Profile, streaming_server};
 use anyhow::{Context as _, bail};
 use std::process::Stdio;
 use std::time::Duration;
@@ -46,6 +47,15 @@ impl RuntimeArgs {
     /// # Errors
     /// A flag or a file that cannot be used, a CRI that does not answer, a pod that it does not have.
     pub async fn open(&self, minor: Option<u16>) -> anyhow::Result<Target> {
+        self.open_as(minor.map(Profile::Kubernetes)).await
+    }
+
+    /// The same; with the profile `runtime` the version is that of the CRI's runtime, where it is known.
+    ///
+    /// # Errors
+    /// As [`RuntimeArgs::open`].
+    pub(super) async fn open_as(&self, profile: Option<Profile>) -> anyhow::Result<Target> {
+        let mut minor = profile.and_then(Profile::minor);
         let (name, source) = match (&self.url, &self.cri, &self.url_cmd) {
             (Some(url), None, None) => {
                 let server = ServerArgs {
@@ -60,6 +70,9 @@ impl RuntimeArgs {
             (None, Some(address), None) => {
                 let cri = Cri::at(address)?;
                 let version = cri.version().await?;
+                if profile == Some(Profile::Runtime) {
+                    minor = streaming_server(&version.runtime_name, &version.runtime_version);
+                }
                 let (sandbox, of) = match (&self.sandbox, &self.pod) {
                     (Some(id), _) => (id.clone(), format!("sandbox {id}")),
                     (None, Some((namespace, pod))) => {
@@ -84,7 +97,7 @@ impl RuntimeArgs {
         };
         let runtime = Runtime {
             source,
-            config: self.tls.config(http::Uri::from_static("http://unset"))?,
+            route: self.tls.route(http::Uri::from_static("http://unset"))?,
         };
         Ok(finish(
             name,
@@ -175,7 +188,7 @@ async fn printed(command: &str, ports: &[u16]) -> anyhow::Result<String> {
 struct Runtime {
     source: Source,
     /// Of its URLs, but for where they lead.
-    config: kube::Config,
+    route: Route,
 }
 
 impl Runtime {
@@ -185,9 +198,9 @@ impl Runtime {
         let (origin, path) = options::url(&url)
             .context("the URL that was given out")
             .map_err(elsewhere)?;
-        let mut config = self.config.clone();
-        config.cluster_url = origin;
-        connect(&config, &path, asked).await
+        let mut route = self.route.clone();
+        route.config.cluster_url = origin;
+        route.connect(&path, asked).await
     }
 }
 

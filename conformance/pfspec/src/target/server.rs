@@ -1,6 +1,6 @@
 //! A server that serves the upgrade at one path: anything with a URL.
 
-use super::endpoint::{Asked, connect};
+use super::endpoint::{Asked, Route};
 use super::options::{self, Describe, Tls};
 use super::{Placing, Reach, Target, Who, embedded, finish};
 use crate::case::Role;
@@ -12,7 +12,7 @@ pub struct ServerArgs {
     /// What serves the upgrade: http(s)://HOST:PORT/PATH; the cluster that is built in, unless given
     pub url: Option<String>,
     /// Judge the cluster that is built in: gateway, node and pods in this process
-    #[arg(long, conflicts_with_all = ["role", "ca", "cert", "key", "token_file", "insecure", "server_name", "ports", "no_ports", "serves"])]
+    #[arg(long, conflicts_with_all = ["role", "ca", "cert", "key", "token_file", "insecure", "server_name", "proxy_url", "ports", "no_ports", "serves"])]
     pub embedded: bool,
     /// What kind of server it is: gateway (an API server), node (a kubelet) or runtime; runtime unless given
     #[arg(long, value_name = "ROLE", value_parser = role)]
@@ -44,14 +44,14 @@ impl ServerArgs {
                 let text = format!("{flag} is for a server with a URL, and no URL is given");
                 bail!(options::BadUse(text));
             }
-            return embedded().await;
+            return embedded::started(self.tls.keys.clone()).await;
         };
         if self.embedded {
             bail!(options::BadUse("either --embedded or a URL".to_owned()));
         }
         let (origin, path) = options::url(url)?;
         let reach = Server {
-            config: self.tls.config(origin)?,
+            route: self.tls.route(origin)?,
             path,
         };
         let role = self.role();
@@ -86,18 +86,18 @@ impl ServerArgs {
 }
 
 struct Server {
-    config: kube::Config,
+    route: Route,
     path: String,
 }
 
 impl Reach for Server {
     fn place(&self, who: Who) -> Placing<'_> {
-        Box::pin(async move { connect(&self.config, &self.path, Asked::by(who)).await })
+        Box::pin(async move { self.route.connect(&self.path, Asked::by(who)).await })
     }
 
     fn place_with_alpn(&self, protocols: &[&[u8]]) -> Placing<'_> {
         let asked = Asked::offering(protocols);
-        Box::pin(async move { connect(&self.config, &self.path, asked).await })
+        Box::pin(async move { self.route.connect(&self.path, asked).await })
     }
 }
 

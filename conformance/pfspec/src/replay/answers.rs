@@ -1,0 +1,393 @@
+//! What a server has answered, so that two of them can be compared: by stream, since the order between streams is the
+//! server's to choose, and with the bytes of DATA and of channels joined, since frames and messages are too.
+
+use crate::report::plain;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Lines of a difference.
+const SHOWN: usize = 8;
+
+/// To what of a connection an answer belongs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Heads,
+    Session,
+    Stream(u32),
+    Channel(u8),
+    Messages,
+    End,
+}
+
+impl Part {
+    fn name(&self) -> String {
+        match self {
+            Self::Heads => "HTTP".to_owned(),
+            Self::Session => "session".to_owned(),
+            Self::Stream(id) => format!("stream {id}"),
+            Self::Channel(number) => format!("channel {number}"),
+            Self::Messages => "WebSocket".to_owned(),
+            Self::End => "end".to_owned(),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Answer {
+    Text(String),
+    Data {
+        /// As far as it is known.
+        start: Vec<u8>,
+        length: usize,
+        fin: bool,
+    },
+}
+
+impl Answer {
+    fn text(&self) -> String {
+        match self {
+            Self::Text(text) => plain(text),
+            Self::Data { start, length, fin } => {
+                let fin = if *fin { " and FIN" } else { "" };
+                let shown = start.get(..60).unwrap_or(start);
+                format!("{length} bytes{fin}: \"{}\"", shown.escape_ascii())
+            }
+        }
+    }
+
+    /// Whether this is no less than the other.
+    fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Data { length, fin, .. },
+                Self::Data {
+                    length: l, fin: f, ..
+                },
+            ) => length >= l && fin >= f,
+            _ => true,
+        }
+    }
+
+    /// Whether this is the other and more of it.
+    fn continues(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Data { start, length, .. },
+                Self::Data {
+                    start: s,
+                    length: l,
+                    fin: false,
+                },
+            ) => length >= l && start.iter().zip(s).all(|(a, b)| a == b),
+            _ => false,
+        }
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Text(a), Self::Text(b)) => a == b,
+            (
+                Self::Data { start, length, fin },
+                Self::Data {
+                    start: s,
+                    length: l,
+                    fin: f,
+                },
+            ) => length == l && fin == f && start.iter().zip(s).all(|(a, b)| a == b),
+            _ => false,
+        }
+    }
+}
+
+/// One step of a ladder.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Came<'a> {
+    pub(super) layer: &'a str,
+    pub(super) text: &'a str,
+    pub(super) bytes: &'a [u8],
+    pub(super) length: usize,
+}
+
+/// The answers on one connection.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Answers(BTreeMap<Part, Vec<Answer>>);
+
+impl Answers {
+    /// Adds one. `tunnelled` says that SPDY travels in the messages, which may be cut anywhere then.
+    pub(super) fn add(&mut self, came: Came<'_>, tunnelled: bool) {
+        if came.layer == "websocket"
+            && !tunnelled
+            && let Some((channel, payload, length)) = message(came)
+        {
+            let all = self.0.entry(Part::Channel(channel)).or_default();
+            join(all, &payload, length, false);
+            return;
+        }
+        let mut words = came.text.split(' ');
+        let (kind, id) = (words.next().unwrap_or_default(), words.next());
+        let id = id.and_then(|id| id.parse().ok());
+        let of_stream = matches!(
+            kind,
+            "SYN_STREAM" | "SYN_REPLY" | "RST_STREAM" | "HEADERS" | "WINDOW_UPDATE" | "DATA"
+        );
+        let part = match (came.layer, id) {
+            ("http", _) => Part::Heads,
+            ("transport", _) => Part::End,
+            ("websocket", _) if tunnelled && !came.text.contains("Close") => return,
+            ("spdy", Some(id)) if of_stream => Part::Stream(id),
+            ("spdy", _) => Part::Session,
+            _ => Part::Messages,
+        };
+        let all = self.0.entry(part).or_default();
+        if came.layer == "spdy" && kind == "DATA" {
+            const HEAD: usize = 8;
+            let new = came.bytes.get(HEAD..).unwrap_or_default();
+            let ends = words.next() == Some("FIN");
+            let more = came.length.saturating_sub(HEAD);
+            join(all, new, more, ends);
+        } else {
+            all.push(Answer::Text(came.text.to_owned()));
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.0.values().map(Vec::len).sum()
+    }
+
+    /// Whether as much has come as of the other.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        other.0.iter().all(|(part, wanted)| {
+            let came = self.0.get(part).map_or(&[][..], Vec::as_slice);
+            let last = wanted.len().saturating_sub(1);
+            match (came.get(last), wanted.get(last)) {
+                (Some(came), Some(wanted)) => came.covers(wanted),
+                (None, Some(_)) => false,
+                (_, None) => true,
+            }
+        })
+    }
+
+    /// What the other has otherwise: from the first difference of each part on, `-` before and `+` now.
+    pub(super) fn difference(&self, other: &Self, connection: usize) -> Difference {
+        let mut difference = Difference::default();
+        let parts: BTreeSet<_> = self.0.keys().chain(other.0.keys()).collect();
+        for part in parts {
+            let of = |all: &Self| all.0.get(part).cloned().unwrap_or_default();
+            let (before, now) = (of(self), of(other));
+            // How a connection ended that nobody read to its end is not known.
+            if *part == Part::End && before.is_empty() {
+                continue;
+            }
+            let same = before.iter().zip(&now).take_while(|(a, b)| a.is_same(b));
+            let same = same.count();
+            if same == before.len() && same == now.len() {
+                continue;
+            }
+            let text = &mut difference.text;
+            text.push_str(&format!("  connection {connection}, {}\n", part.name()));
+            let rest = before.get(same..).unwrap_or_default();
+            difference.is_other |= match (rest, now.get(same)) {
+                ([], _) => false,
+                ([last], Some(now)) => !now.continues(last),
+                _ => true,
+            };
+            for (sign, all) in [('-', &before), ('+', &now)] {
+                let rest = all.get(same..).unwrap_or_default();
+                for answer in rest.iter().take(SHOWN) {
+                    text.push_str(&format!("  {sign} {}\n", answer.text()));
+                }
+                if rest.len() > SHOWN {
+                    text.push_str(&format!("  {sign} {} more\n", rest.len() - SHOWN));
+                }
+                if rest.is_empty() {
+                    text.push_str(&format!("  {sign} nothing\n"));
+                }
+            }
+        }
+        difference
+    }
+}
+
+/// What differs.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Difference {
+    /// Lines of it; none if nothing does.
+    pub(super) text: String,
+    /// Something came instead of something else. Else only more has come, behind where the run before stopped reading.
+    pub(super) is_other: bool,
+}
+
+/// Adds bytes behind those before them.
+fn join(all: &mut Vec<Answer>, new: &[u8], more: usize, ends: bool) {
+    match all.last_mut() {
+        Some(Answer::Data { start, length, fin }) if !*fin => {
+            // Behind bytes that were not kept nothing can be compared.
+            if start.len() == *length {
+                start.extend(new);
+            }
+            *length += more;
+            *fin = ends;
+        }
+        _ => all.push(Answer::Data {
+            start: new.to_vec(),
+            length: more,
+            fin: ends,
+        }),
+    }
+}
+
+/// Channel, payload as far as it is known, and its length, of a whole message of a channel protocol.
+fn message(came: Came<'_>) -> Option<(u8, Vec<u8>, usize)> {
+    const WHOLE_TEXT: u8 = 0x81;
+    const WHOLE_BINARY: u8 = 0x82;
+    let (first, second) = (came.bytes.first()?, came.bytes.get(1)?);
+    let head = match second {
+        126 => 4,
+        127 => 10,
+        _ => 2,
+    };
+    let (channel, rest) = came.bytes.get(head..)?.split_first()?;
+    let length = came.length.checked_sub(head + 1)?;
+    match *first {
+        WHOLE_BINARY => Some((*channel, rest.to_vec(), length)),
+        // Where its end is not known, neither is what it decodes to.
+        WHOLE_TEXT if rest.len() == length => {
+            let decoded = BASE64_STANDARD.decode(rest).ok()?;
+            let length = decoded.len();
+            Some((channel.checked_sub(b'0')?, decoded, length))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answers(list: &[(&str, &str, &[u8])]) -> Answers {
+        let mut answers = Answers::default();
+        for (layer, text, payload) in list {
+            let bytes = [&[0; 8][..], payload].concat();
+            let came = Came {
+                layer,
+                text,
+                bytes: &bytes,
+                length: bytes.len(),
+            };
+            answers.add(came, true);
+        }
+        answers
+    }
+
+    #[test]
+    fn order_and_cuts_are_no_difference() {
+        let a = answers(&[
+            ("http", "101 Switching Protocols", b""),
+            ("websocket", "WebSocket binary, 30 bytes", b""),
+            ("spdy", "SYN_REPLY 1", b""),
+            ("spdy", "SYN_REPLY 3", b""),
+            ("spdy", "DATA 3 4 bytes \"ab\"", b"ab"),
+            ("spdy", "DATA 3 FIN 2 bytes \"cd\"", b"cd"),
+            ("spdy", "PING 1", b""),
+        ]);
+        let b = answers(&[
+            ("http", "101 Switching Protocols", b""),
+            ("spdy", "SYN_REPLY 3", b""),
+            ("spdy", "PING 1", b""),
+            ("spdy", "DATA 3 FIN 4 bytes \"abcd\"", b"abcd"),
+            ("spdy", "SYN_REPLY 1", b""),
+        ]);
+        assert_eq!(a.difference(&b, 1), Difference::default());
+        assert!(a.covers(&b) && b.covers(&a));
+        assert_eq!(a.count(), 5);
+    }
+
+    #[test]
+    fn what_differs() {
+        let a = answers(&[
+            ("spdy", "SYN_REPLY 1", b""),
+            ("spdy", "DATA 1 FIN 2 bytes", b"ab"),
+            ("transport", "connection closed", b""),
+        ]);
+        let b = answers(&[
+            ("spdy", "SYN_REPLY 1", b""),
+            ("spdy", "DATA 1 1 bytes", b"a"),
+        ]);
+        assert!(a.covers(&b) && !b.covers(&a));
+        let difference = a.difference(&b, 2);
+        assert!(difference.is_other);
+        assert_eq!(
+            difference.text,
+            "  connection 2, stream 1\n  - 2 bytes and FIN: \"ab\"\n  + 1 bytes: \"a\"\n  \
+             connection 2, end\n  - connection closed\n  + nothing\n"
+        );
+    }
+
+    #[test]
+    fn what_was_not_kept_is_not_compared() {
+        let of = |bytes: &[u8]| {
+            let mut answers = Answers::default();
+            for text in ["DATA 1 90 bytes", "DATA 1 90 bytes"] {
+                let came = Came {
+                    layer: "spdy",
+                    text,
+                    bytes,
+                    length: 98,
+                };
+                answers.add(came, false);
+            }
+            answers
+        };
+        let (whole, part) = (of(&[7; 98]), of(&[7; 20]));
+        assert_eq!(whole.difference(&part, 1), Difference::default());
+        assert!(whole.difference(&of(&[8; 20]), 1).is_other);
+    }
+
+    #[test]
+    fn more_is_no_other_answer() {
+        let a = answers(&[
+            ("spdy", "SYN_REPLY 1", b""),
+            ("spdy", "DATA 3 2 bytes", b"ab"),
+        ]);
+        let b = answers(&[
+            ("spdy", "SYN_REPLY 1", b""),
+            ("spdy", "RST_STREAM 1 CANCEL", b""),
+            ("spdy", "DATA 3 FIN 4 bytes", b"abcd"),
+            ("transport", "connection closed", b""),
+        ]);
+        let difference = a.difference(&b, 1);
+        assert!(!difference.is_other && difference.text.contains("  + RST_STREAM 1 CANCEL\n"));
+        assert!(!difference.text.contains("closed"));
+        assert!(b.difference(&a, 1).is_other);
+    }
+
+    #[test]
+    fn messages_of_channels() {
+        let of = |messages: &[&[u8]]| {
+            let mut answers = Answers::default();
+            for bytes in messages {
+                let came = Came {
+                    layer: "websocket",
+                    text: "WebSocket message",
+                    bytes,
+                    length: bytes.len(),
+                };
+                answers.add(came, false);
+            }
+            answers
+        };
+        let whole = of(&[b"\x82\x04\0abc", b"\x82\x02\x01x"]);
+        let cut = of(&[b"\x82\x02\x01x", b"\x82\x03\0ab", b"\x82\x02\0c"]);
+        let base64 = of(&[b"\x81\x050YWJj", b"\x81\x051eA=="]);
+        assert_eq!(whole.difference(&cut, 1), Difference::default());
+        assert_eq!(whole.difference(&base64, 1), Difference::default());
+        let other = of(&[b"\x82\x04\0abd", b"\x82\x02\x01x"]);
+        assert_eq!(
+            whole.difference(&other, 1).text,
+            "  connection 1, channel 0\n  - 3 bytes: \"abc\"\n  + 3 bytes: \"abd\"\n"
+        );
+        // What is no such message is compared as it is.
+        assert_eq!(of(&[b"\x88\0", b"\x81\x020!"]).count(), 2);
+    }
+}
