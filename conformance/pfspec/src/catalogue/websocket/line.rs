@@ -103,6 +103,12 @@ impl Line {
         self.back().is_empty()
     }
 
+    /// Whether what came back is the beginning of this, and not all of it.
+    pub(super) fn has_part_of(&self, bytes: &[u8]) -> bool {
+        let back = self.back();
+        back.len() < bytes.len() && bytes.starts_with(&back)
+    }
+
     /// Waits until all that came back is this.
     pub(super) async fn expect(&mut self, all: &[u8], why: &str) -> Result<(), Stop> {
         let what = format!("{} bytes of the echo {why}", all.len());
