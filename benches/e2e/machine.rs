@@ -84,9 +84,13 @@ fn unknown() -> String {
 /// Its name, and how many: not those alone that this process may run on.
 fn cpu() -> Option<(String, usize)> {
     let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
-    let mut names = text.lines().filter(|line| line.starts_with("model name"));
-    let (_, name) = names.next()?.split_once(':')?;
-    Some((name.trim().to_owned(), names.count() + 1))
+    let named = |what: &'static str| text.lines().filter(move |line| line.starts_with(what));
+    // Not everywhere it has a name.
+    let name = named("model name")
+        .next()
+        .and_then(|line| line.split_once(':'));
+    let name = name.map_or_else(unknown, |(_, name)| name.trim().to_owned());
+    Some((name, named("processor").count()))
 }
 
 fn load() -> String {

@@ -132,6 +132,7 @@ func TestInput(t *testing.T) {
 	if err := program.Start(); err != nil {
 		t.Fatal(err)
 	}
+	defer program.Process.Kill()
 	const line = "to the end\n"
 	first := make(chan int, 1)
 	got := make([]byte, len(line))

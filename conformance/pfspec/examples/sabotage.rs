@@ -58,11 +58,9 @@ async fn main() -> anyhow::Result<()> {
     let (inner, server) = match kubeconfig {
         None => (pfspec::target::embedded().await?, "the embedded cluster"),
         Some(kubeconfig) => {
-            let args = pfspec::target::ApiServerArgs {
-                kubeconfig: Some(kubeconfig),
-                pod: Some(pod),
-                ..Default::default()
-            };
+            let mut args = pfspec::target::ApiServerArgs::default();
+            args.kubeconfig = Some(kubeconfig);
+            args.pod = Some(pod);
             let target = args.open(None).await?;
             (target, "Kubernetes' own streaming server")
         }

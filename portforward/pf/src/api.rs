@@ -32,7 +32,7 @@ pub(crate) struct ApiServer {
 }
 
 /// An action, in RBAC's words.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Action {
     pub(crate) verb: &'static str,
     pub(crate) group: &'static str,
@@ -66,10 +66,16 @@ impl Action {
 
     /// What is to be asked for, as a Role's `rules`.
     pub(crate) fn rule(self, namespace: &str) -> String {
+        // A WebSocket asks by GET, for which `get` is needed as well.
+        let get = if self == Self::FORWARD {
+            "\"get\", "
+        } else {
+            ""
+        };
         format!(
             "ask for this rule in a Role of namespace {namespace}, bound to you:\n\
              rules:\n\
-             - apiGroups: [\"{}\"]\n  resources: [\"{}\"]\n  verbs: [\"{}\"]",
+             - apiGroups: [\"{}\"]\n  resources: [\"{}\"]\n  verbs: [{get}\"{}\"]",
             self.group, self.resource, self.verb
         )
     }
@@ -419,7 +425,7 @@ mod tests {
             .to_string();
         assert!(
             text.ends_with(
-                "namespace ns, bound to you:\n    rules:\n    - apiGroups: [\"\"]\n      resources: [\"pods/portforward\"]\n      verbs: [\"create\"]"
+                "namespace ns, bound to you:\n    rules:\n    - apiGroups: [\"\"]\n      resources: [\"pods/portforward\"]\n      verbs: [\"get\", \"create\"]"
             ),
             "{text}"
         );

@@ -67,9 +67,16 @@ impl From<&Error> for End {
             }
             // What rustls calls a FIN without close_notify.
             ErrorKind::UnexpectedEof => Self::Cut,
+            // Records that cannot be read, but for an alert, by which the server ends.
+            ErrorKind::InvalidData if !is_alert(error) => Self::Malformed(error.to_string()),
             _ => Self::Failed(error.to_string()),
         }
     }
+}
+
+fn is_alert(error: &Error) -> bool {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref());
+    matches!(tls, Some(rustls::Error::AlertReceived(_)))
 }
 
 /// What waiting for bytes came to.

@@ -61,14 +61,25 @@ impl Request {
     #[must_use]
     pub fn at(&self, path: &str, host: &str) -> Self {
         let mut request = self.clone();
-        let exec = path.strip_suffix("/portforward").unwrap_or(path);
-        if path.contains('?') {
-            // The path that was given out has a query of its own.
-            let joined = format!("{path}&");
-            request.target = request.target.replace("{path}?", &joined);
+        // The path that was given out may have a query of its own.
+        let (bare, query) = path
+            .split_once('?')
+            .map_or((path, None), |(bare, query)| (bare, Some(query)));
+        let exec = bare.strip_suffix("/portforward").unwrap_or(bare);
+        for (name, bare) in [
+            ("{path}", bare.to_owned()),
+            ("{exec}", format!("{exec}/exec")),
+        ] {
+            if let Some(query) = query {
+                let joined = format!("{bare}?{query}");
+                request.target = request
+                    .target
+                    .replace(&format!("{name}?"), &format!("{joined}&"));
+                request.target = request.target.replace(name, &joined);
+            } else {
+                request.target = request.target.replace(name, &bare);
+            }
         }
-        request.target = request.target.replace("{path}", path);
-        request.target = request.target.replace("{exec}", &format!("{exec}/exec"));
         let is_host = |(name, _): &(String, String)| name.eq_ignore_ascii_case("host");
         if !request.fields.iter().any(is_host) {
             let host = ("Host".to_owned(), host.to_owned());

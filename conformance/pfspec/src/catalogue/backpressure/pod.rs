@@ -84,7 +84,8 @@ async fn fill(s: &mut Session, id: u32, length: usize) -> Result<bool, Stop> {
         }
         // What came is looked at without waiting.
         while s.step(Instant::now()).await? == crate::probe::connection::Filled::More {}
-        if s.ended(id) || s.end.is_some() {
+        s.not_malformed("that the server stops reading, or ends what it does not want")?;
+        if s.ended(id) || s.is_over() {
             return Ok(false);
         }
     }

@@ -217,6 +217,7 @@ async fn pings_unread(t: &mut Trial) -> Outcome {
     if s.is_over() || s.goaway.is_some() {
         return OK;
     }
+    s.not_malformed("that the server stops reading, or ends the session")?;
     Err(Stop::departure(
         "that the server stops reading, or ends the session",
         "that it took 96 MiB of PING whose answers nobody reads",

@@ -97,10 +97,7 @@ async fn send(session: &mut Session, what: &str, bytes: &[u8]) -> Result<(), Sto
 }
 
 async fn ends(session: &mut Session, why: &str) -> Result<End, Stop> {
-    match session.until_end(why).await? {
-        End::Malformed(what) => Err(Stop::departure(format!("an end {why}"), what)),
-        end => Ok(end),
-    }
+    session.until_end(why).await
 }
 
 async fn any_code(t: &mut Trial) -> Outcome {

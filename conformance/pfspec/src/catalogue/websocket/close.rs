@@ -69,7 +69,7 @@ pub(in crate::catalogue) const CASES: &[Case] = &[
     .over(BOTH)
     .why("A client that died did not choose a good moment.")
     .sends("Half of a frame, then the end of the sending side of TCP.")
-    .accepts("The end of the connection; of the half, at most what was sent of it, from its beginning: a frame is no unit of a byte stream."),
+    .accepts("The end of the connection; the beginning of the message may come back, and not all of it: a frame is no unit of a byte stream."),
 ];
 
 async fn closes(t: &Trial, payload: &[u8], code: u16) -> Result<(), Stop> {

@@ -196,7 +196,9 @@ impl Session {
         }
     }
 
-    pub(super) fn not_malformed(&self, what: &str) -> Result<(), Stop> {
+    /// # Errors
+    /// Inconclusive: the judge has stopped reading at bytes that are no frame, and cannot say what it waits for.
+    pub fn not_malformed(&self, what: &str) -> Result<(), Stop> {
         match &self.end {
             Some(end @ End::Malformed(_)) => Err(Stop::no_answer(what, end.to_string())),
             _ => Ok(()),
