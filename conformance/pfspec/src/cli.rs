@@ -245,7 +245,8 @@ pub struct RunArgs {
     pub keylog: Option<PathBuf>,
     /// Run no case: send again what the judge sent in the run of this JSON report, and say what is answered otherwise
     #[arg(long, value_name = "A.json", help_heading = "Reports",
-        conflicts_with_all = ["expect", "write_expect", "reports", "wire_log", "pcapng", "shard", "repeat", "retries", "fail_fast", "dry_run"])]
+        conflicts_with_all = ["expect", "write_expect", "reports", "wire_log", "pcapng", "shard", "repeat", "retries", "fail_fast", "dry_run",
+            "strict", "allow_unexpected_pass", "jobs", "timeout", "seed"])]
     pub replay: Option<PathBuf>,
     /// Print only what is not as expected
     #[arg(short, long, help_heading = "Reports")]

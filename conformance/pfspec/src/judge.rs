@@ -11,7 +11,7 @@ use crate::replay::Replay;
 use crate::report::model::{LeftOut, Record};
 use crate::report::sink::Form;
 use crate::report::{one_line, plain};
-use crate::run::{NOT_ASKED_FOR, Report, choose_for, name_of, reserved};
+use crate::run::{EXCLUDED, NOT_ASKED_FOR, Report, choose_for, name_of, reserved};
 use crate::screen::Screen;
 use crate::select;
 use crate::spec;
@@ -56,7 +56,7 @@ pub fn left_out(choice: &Choose, case: &Case, way: Way) -> Option<&'static str> 
         return Some(NOT_ASKED_FOR);
     }
     if choice.exclude.iter().any(means) {
-        return Some("excluded");
+        return Some(EXCLUDED);
     }
     if !choice.ways.is_empty() && !choice.ways.iter().any(|arg| arg.way() == way) {
         return Some("not on this way");
@@ -147,7 +147,7 @@ async fn judged(
         screen.print(&dry_run(&cases, &left));
         return Ok(Exit::Expected);
     }
-    let replay = replay.map(|replay| replay.of(&cases)).transpose()?;
+    let replay = replay.map(|replay| replay.of(&cases, &left)).transpose()?;
     let files = prepare(&args)?;
     screen.gives_results = args
         .reports
@@ -179,7 +179,7 @@ async fn judged(
     // Whatever came, nothing is left behind.
     clean_up(&opened, screen).await;
     match keys.and_then(|keys| keys.failure()) {
-        Some(text) => result.and(Err(Failure::internal(text))),
+        Some(text) => result.and_then(|_| Err(Failure::internal(text))),
         None => result,
     }
 }
@@ -212,8 +212,9 @@ async fn replayed(
     if !are_served(setting, interrupt).await? {
         return Ok(Exit::Interrupted);
     }
+    let (target, args) = (&setting.target, &setting.args);
     tokio::select! {
-        exit = replay.run(&setting.target, patience(&setting.args), screen) => Ok(exit),
+        exit = replay.run(target, patience(args), args.quiet, screen) => Ok(exit),
         () = interrupt.wait() => Ok(Exit::Interrupted),
     }
 }

@@ -32,15 +32,26 @@ impl KeyFile {
         let mut options = OpenOptions::new();
         options.append(true).create(true);
         #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        if path.exists() && !path.is_file() {
-            return Err(io::Error::other("it is no file"));
+        {
+            use rustix::fs::OFlags;
+            use std::os::unix::fs::OpenOptionsExt as _;
+            // No link to somebody else's file, and no pipe that waits for a reader.
+            let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+            options.mode(0o600).custom_flags(flags.bits().cast_signed());
         }
         let file = options.open(path)?;
+        // Of what is open, not of a name that may mean something else by now.
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::other("it is no file"));
+        }
         #[cfg(unix)]
         {
-            use std::os::unix::fs::PermissionsExt as _;
-            let mode = file.metadata()?.permissions().mode() & 0o777;
+            use std::os::unix::fs::MetadataExt as _;
+            if metadata.uid() != rustix::process::geteuid().as_raw() {
+                return Err(io::Error::other("it is somebody else's"));
+            }
+            let mode = metadata.mode() & 0o777;
             if mode & 0o077 != 0 {
                 let text = format!("others may read it, its mode is {mode:04o}: chmod 600");
                 return Err(io::Error::other(text));
@@ -117,6 +128,14 @@ mod tests {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640))?;
         let error = KeyFile::open(&path).unwrap_err();
         assert!(error.to_string().contains("0640"), "{error}");
+        let link = directory.path().join("link");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        std::os::unix::fs::symlink(&path, &link)?;
+        assert!(KeyFile::open(&link).is_err());
+        // With nobody to read it, a pipe must not hold the run up.
+        let pipe = directory.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status()?;
+        assert!(made.success() && KeyFile::open(&pipe).is_err());
         Ok(())
     }
 

@@ -85,11 +85,10 @@ pub fn streaming_server(runtime: &str, version: &str) -> Option<u16> {
     let mut number = || numbers.next()?.parse::<u16>().ok();
     let (major, minor) = (number()?, number()?);
     match (runtime, major, minor) {
+        ("containerd", 1, _) => Some(29),
         ("containerd", 2, 0) => Some(31),
         ("containerd", 2, 1 | 2) => Some(32),
         ("containerd", 2, 4) => Some(37),
-        // Its versions are those of Kubernetes, and so is the library that it is built with.
-        ("cri-o", 1, minor) => Some(minor),
         _ => None,
     }
 }
@@ -117,9 +116,9 @@ mod tests {
             ("containerd", "v2.0.4", Some(31)),
             ("containerd", "2.2.0-rc.1", Some(32)),
             ("containerd", "v2.4.2", Some(37)),
-            ("containerd", "v1.7.27", None),
+            ("containerd", "v1.7.27", Some(29)),
             ("containerd", "", None),
-            ("cri-o", "1.31.1", Some(31)),
+            ("cri-o", "1.31.1", None),
             ("docker", "2.4.2", None),
         ] {
             assert_eq!(streaming_server(name, version), minor, "{name} {version}");

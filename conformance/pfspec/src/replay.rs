@@ -5,14 +5,14 @@ mod answers;
 mod head;
 mod play;
 
-use crate::case::{Case, Way};
+use crate::case::{Case, Stop, Way};
 use crate::exit::{Exit, Failure};
-use crate::report::model::{Document, Record};
+use crate::report::model::{Document, LeftOut, Record};
 use crate::report::plain;
-use crate::run::name_of;
+use crate::run::{EXCLUDED, NOT_ASKED_FOR, name_of};
 use crate::screen::Screen;
 use crate::target::Target;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +28,8 @@ pub struct Recording {
 #[derive(Debug)]
 pub struct Replay {
     recordings: Vec<Recording>,
+    /// What is in the report and not sent again, and why.
+    left: Vec<LeftOut>,
     /// The path under which the recorded target was asked most often: that of the pod.
     path: Option<String>,
     /// Each connection had a path of its own, which served once.
@@ -45,28 +47,52 @@ impl Replay {
         let once = document.target.role == crate::case::Role::Runtime.name();
         let ways = crate::case::ALL_WAYS.iter().chain(&[Way::Http]);
         let ways: BTreeMap<&str, Way> = ways.map(|way| (way.name(), *way)).collect();
-        let recordings = document.results.into_iter().filter_map(|record| {
-            let way = *ways.get(record.way.as_str())?;
-            Some(Recording { record, way })
-        });
+        let (mut recordings, mut left) = (Vec::new(), Vec::new());
+        for record in document.results {
+            match ways.get(record.way.as_str()) {
+                Some(way) => recordings.push(Recording { record, way: *way }),
+                None => left.push(LeftOut {
+                    name: record.name,
+                    reason: "on a way that this version does not know".to_owned(),
+                }),
+            }
+        }
         Ok(Self {
-            recordings: recordings.collect(),
+            recordings,
+            left,
             path,
             once,
         })
     }
 
-    /// Keeps those of these cases.
+    /// Keeps those of these cases. Of the others it is said why not, unless the user has left them out by name.
     ///
     /// # Errors
     /// Usage: there is none.
-    pub fn of(mut self, cases: &[(Case, Way)]) -> Result<Self, Failure> {
-        let names: Vec<String> = cases
+    pub fn of(mut self, cases: &[(Case, Way)], left: &[LeftOut]) -> Result<Self, Failure> {
+        let names: BTreeSet<String> = cases
             .iter()
             .map(|(case, way)| name_of(case, *way))
             .collect();
-        self.recordings
-            .retain(|recording| names.contains(&recording.record.name));
+        let reasons: BTreeMap<&str, &str> = left
+            .iter()
+            .map(|left| (left.name.as_str(), left.reason.as_str()))
+            .collect();
+        for recording in std::mem::take(&mut self.recordings) {
+            let name = &recording.record.name;
+            if names.contains(name) {
+                self.recordings.push(recording);
+                continue;
+            }
+            let reason = reasons.get(name.as_str()).copied();
+            let reason = reason.unwrap_or("this version has no such case");
+            if ![EXCLUDED, NOT_ASKED_FOR].contains(&reason) {
+                self.left.push(LeftOut {
+                    name: name.clone(),
+                    reason: reason.to_owned(),
+                });
+            }
+        }
         if self.recordings.is_empty() {
             return Err(Failure::usage(
                 "nothing to replay: the report has none of these cases",
@@ -75,19 +101,36 @@ impl Replay {
         Ok(self)
     }
 
-    /// Sends all of it, one case after the other.
-    pub async fn run(&self, target: &Arc<Target>, patience: Duration, screen: &mut Screen) -> Exit {
-        let (mut same, mut more, mut other, mut skipped) = (0_usize, 0_usize, 0_usize, 0_usize);
+    /// Sends all of it, one case after the other. `quiet` says nothing of those that are answered the same.
+    pub async fn run(
+        &self,
+        target: &Arc<Target>,
+        patience: Duration,
+        quiet: bool,
+        screen: &mut Screen,
+    ) -> Exit {
+        let (mut same, mut more, mut other) = (0_usize, 0_usize, 0_usize);
+        // Those that could not be sent, and of them those of which that was not known before.
+        let (mut skipped, mut failed) = (self.left.len(), 0_usize);
+        for left in &self.left {
+            let (name, reason) = (plain(&left.name), plain(&left.reason));
+            screen.print(&format!("SKIP {name}: {reason}\n"));
+        }
         for recording in &self.recordings {
             let name = &recording.record.name;
-            let outcome = match recording.missing() {
-                Some(reason) => Outcome::Skipped(reason),
-                None => self.one(recording, target, patience).await,
+            let outcome = if let Some(reason) = recording.missing() {
+                Outcome::Skipped(reason)
+            } else {
+                let outcome = self.one(recording, target, patience).await;
+                failed += usize::from(matches!(outcome, Outcome::Skipped(_)));
+                outcome
             };
             match outcome {
                 Outcome::Same(count) => {
                     same += 1;
-                    screen.print(&format!("SAME {name}: {count} answers\n"));
+                    if !quiet {
+                        screen.print(&format!("SAME {name}: {count} answers\n"));
+                    }
                 }
                 Outcome::More(lines) => {
                     more += 1;
@@ -107,10 +150,10 @@ impl Replay {
             "\n{}: {same} answered the same, {more} with more behind it, {other} otherwise; {skipped} not sent\n",
             plain(&target.name)
         ));
-        match (other, same + more) {
-            (1.., _) => Exit::Departures,
-            (0, 1..) => Exit::Expected,
-            (0, 0) => Exit::Inconclusive,
+        match (other, failed, same + more) {
+            (1.., ..) => Exit::Departures,
+            (0, 0, 1..) => Exit::Expected,
+            (0, ..) => Exit::Inconclusive,
         }
     }
 
@@ -122,10 +165,18 @@ impl Replay {
     ) -> Outcome {
         let items = &recording.record.items;
         let mut player = play::Player::new(target, recording.way, patience, self);
-        if let Err(stop) = player.play(items).await {
-            return Outcome::Skipped(stop.to_string());
+        let lost = match player.play(items).await {
+            Ok(()) => None,
+            // There was a connection then.
+            Err(Stop::Departure { actual, .. } | Stop::NoAnswer { actual, .. }) => Some(actual),
+            Err(stop) => return Outcome::Skipped(stop.to_string()),
+        };
+        let (count, mut difference) = player.difference();
+        if let Some(actual) = lost {
+            let text = format!("  - connected\n  + {}\n", plain(&actual));
+            difference.text.push_str(&text);
+            difference.is_other = true;
         }
-        let (count, difference) = player.difference();
         match (difference.text, difference.is_other) {
             (text, true) => Outcome::Other(text),
             (text, false) if text.is_empty() => Outcome::Same(count),
@@ -153,6 +204,10 @@ impl Recording {
             if self.record.id.starts_with(group) {
                 return Some(why.to_owned());
             }
+        }
+        let mut notes = self.record.items.iter().filter(|step| step.layer == "note");
+        if notes.any(|step| step.text.starts_with("not kept:")) {
+            return Some("the report has not kept all of it".to_owned());
         }
         let sent = self.record.items.iter().filter(|step| step.side == "judge");
         let sent = sent.filter(|step| step.layer != "note" && step.layer != "transport");

@@ -262,6 +262,9 @@ pub type LeftOut = (Case, Way, &'static str);
 /// Why a case is left out that nobody named, where others were named.
 pub const NOT_ASKED_FOR: &str = "not asked for";
 
+/// Why a case is left out that somebody did not want, by name.
+pub const EXCLUDED: &str = "excluded";
+
 /// Which cases of a catalogue run against a target, and which are left out, with the reason.
 #[must_use]
 pub fn choose(

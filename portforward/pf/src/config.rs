@@ -46,6 +46,8 @@ pub enum Proxies {
     Refused,
     /// Go through it, or through this one whatever applies.
     Used(Option<ProxyUrl>),
+    /// Ask of none: only the credentials of the configuration are wanted.
+    Ignored,
 }
 
 /// Where the configuration came from, in words and without any value of it.
@@ -102,7 +104,7 @@ async fn in_cluster(
     })?;
     output.trace(1, || "configuration: the pod's service account".to_owned());
     let place = "of the pod's service account";
-    if let Proxies::Used(Some(_)) = selection.proxies {
+    if let Proxies::Used(_) = selection.proxies {
         config.proxy_url = proxy_of(&config.cluster_url, None, &selection.proxies, place)?;
     }
     complete(config, place, output, origin).await
@@ -203,8 +205,10 @@ fn proxy_of(
         let uri = url.uri().map_err(|error| fail(format!("{whose}: {error}")));
         uri.map(Some)
     };
-    if let Proxies::Used(Some(url)) = proxies {
-        return used(url, "--proxy-url");
+    match proxies {
+        Proxies::Used(Some(url)) => return used(url, "--proxy-url"),
+        Proxies::Ignored => return Ok(None),
+        Proxies::Used(None) | Proxies::Refused => {}
     }
     let refused = matches!(proxies, Proxies::Refused);
     let environment = |name: &str| std::env::var(name).ok();
@@ -489,5 +493,14 @@ users:
             "{text}"
         );
         assert!(!text.contains("canary"), "{text}");
+
+        // Who wants the credentials alone goes through none, whatever it is.
+        let selection = Selection {
+            proxies: Proxies::Ignored,
+            ..named("p")
+        };
+        let file = FILE.replace("http://user", "https://user");
+        let config = load_from(&file, &selection).await.unwrap();
+        assert!(config.proxy_url.is_none() && config.auth_info.token.is_some());
     }
 }

@@ -36,6 +36,12 @@ pub(super) fn check_reports(args: &RunArgs) -> Result<(), Failure> {
     files.extend(args.pcapng.as_deref());
     files.extend(args.write_expect.as_deref());
     files.extend(args.keylog.as_deref());
+    if let Some(path) = args.replay.as_deref().filter(|path| files.contains(path)) {
+        return Err(Failure::usage(format!(
+            "{} is replayed, and cannot be written as well",
+            path.display()
+        )));
+    }
     files.sort_unstable();
     for pair in files.windows(2) {
         if let [a, b] = pair

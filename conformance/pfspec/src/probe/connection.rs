@@ -104,6 +104,8 @@ pub struct Connection {
     pub number: usize,
     /// Whether to read while a write waits. Not for cases about peers that do not read.
     pub reads_while_writing: bool,
+    /// Of the write that failed: how the connection had ended by then.
+    failed: Option<End>,
     hidden: Vec<Vec<u8>>,
 }
 
@@ -138,6 +140,7 @@ impl Connection {
             log,
             number,
             reads_while_writing: true,
+            failed: None,
             hidden,
         }
     }
@@ -152,6 +155,12 @@ impl Connection {
         }
         self.log
             .item(self.number, side, layer, text, &self.shown(bytes));
+    }
+
+    /// Whether nothing has ended its sending side.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.writer.is_some()
     }
 
     /// Notes what ends this connection, or announces that.
@@ -199,8 +208,9 @@ impl Connection {
             // TLS keeps what the socket did not take.
             match timeout_at(deadline, writer.flush()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(_)) => {
+                Ok(Err(error)) => {
                     self.writer = None;
+                    self.failed = Some(end_of_write(&error));
                     let text = format!("the last bytes may not have been sent: {ENDED}");
                     self.item(Side::Judge, Layer::Transport, text, &[]);
                 }
@@ -243,7 +253,11 @@ impl Connection {
                         self.log.chunk(self.number, Side::Judge, &sent);
                         taken += n;
                     }
-                    _ => self.writer = None,
+                    Ok(_) => self.writer = None,
+                    Err(error) => {
+                        self.writer = None;
+                        self.failed = Some(end_of_write(&error));
+                    }
                 },
                 read = self.reader.read_buf(&mut self.buffer), if reads => {
                     self.note_read(read, before);
@@ -255,15 +269,18 @@ impl Connection {
     }
 
     fn note_read(&mut self, read: std::io::Result<usize>, before: usize) -> Filled {
-        match read {
-            Ok(0) => self.ended(End::Closed),
+        let end = match read {
+            Ok(0) => End::Closed,
             Ok(_) => {
                 let new = self.buffer.get(before..).unwrap_or_default();
                 self.log.chunk(self.number, Side::Server, new);
-                Filled::More
+                return Filled::More;
             }
-            Err(error) => self.ended(End::from(&error)),
-        }
+            Err(error) => End::from(&error),
+        };
+        // The system tells of a RST once: if the write has heard of it, the read behind it sees no more than an end.
+        let was_reset = self.failed == Some(End::Reset) && matches!(end, End::Closed | End::Cut);
+        self.ended(if was_reset { End::Reset } else { end })
     }
 
     fn ended(&mut self, end: End) -> Filled {
@@ -297,9 +314,53 @@ impl Connection {
     }
 }
 
+impl Drop for Connection {
+    /// What a write has heard of, and no read behind it.
+    fn drop(&mut self) {
+        if let (None, Some(end)) = (&self.end, self.failed.take()) {
+            self.sign(Sign::Ended(end));
+        }
+    }
+}
+
+/// A broken pipe is told where FIN had come, and RST only for what was sent behind it: not how the server ended.
+fn end_of_write(error: &Error) -> End {
+    match error.kind() {
+        ErrorKind::BrokenPipe => End::Failed(error.to_string()),
+        _ => End::from(error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The write hears of the RST, and then the read, or nobody.
+    #[tokio::test]
+    async fn a_reset_that_a_write_hears_of() {
+        for reads in [true, false] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let place = listener.local_addr().unwrap();
+            let near = tokio::net::TcpStream::connect(place).await.unwrap();
+            let (far, _) = listener.accept().await.unwrap();
+            far.set_zero_linger().unwrap();
+            drop(far);
+            let log = Log::default();
+            let mut connection = Connection::new(Box::new(near), log.clone(), Vec::new());
+            connection.reads_while_writing = false;
+            let deadline = Instant::now() + Duration::from_secs(5);
+            while connection.writer.is_some() && Instant::now() < deadline {
+                connection.write(b"abc").await.unwrap();
+            }
+            if reads {
+                assert_eq!(connection.fill(deadline).await, Filled::Ended);
+                assert_eq!(connection.end, Some(End::Reset));
+            }
+            drop(connection);
+            let texts: Vec<String> = log.endings().into_iter().map(|e| e.text).collect();
+            assert_eq!(texts, ["RST"], "{reads}");
+        }
+    }
 
     #[tokio::test]
     async fn what_was_not_sent() {

@@ -162,7 +162,10 @@ fn ending(connection: usize, signs: &[(Duration, Sign)]) -> Ending {
         connection,
         how: first.map_or(How::Open, |(_, how)| how),
         text: texts.join(", then "),
-        at: first.map(|(at, _)| at),
+        // Behind malformed bytes it is the judge that reads no more.
+        at: first
+            .filter(|(_, how)| *how != How::Malformed)
+            .map(|(at, _)| at),
     }
 }
 
@@ -193,6 +196,12 @@ mod tests {
                 How::Close,
                 "Close 1000, then RST",
                 Some(ms(0)),
+            ),
+            (
+                vec![Sign::Ended(End::Malformed("x".to_owned()))],
+                How::Malformed,
+                "malformed bytes, not read on: x",
+                None,
             ),
             (
                 vec![Sign::SentClose(1001), Sign::Ended(close)],

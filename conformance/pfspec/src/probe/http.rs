@@ -340,7 +340,7 @@ fn parse(bytes: &[u8], log: &Log) -> Result<Option<(Answer, usize)>, String> {
 }
 
 /// The body of chunks and the bytes that they take with their trailers, once the last of them is there.
-fn dechunk(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, Stop> {
+pub(crate) fn dechunk(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, Stop> {
     let bad = |text: String| Stop::departure("a body of chunks as HTTP/1.1 has them", text);
     let mut body = Vec::new();
     let mut at = 0;

@@ -153,6 +153,11 @@ impl WebSocket {
 
     /// Sends bytes as they are.
     pub async fn raw(&mut self, what: &str, bytes: &[u8]) -> Result<(), Stop> {
+        if let Some(code) = close_sent(bytes)
+            && self.connection.is_writable()
+        {
+            self.connection.sign(Sign::SentClose(code));
+        }
         self.connection
             .item(Side::Judge, Layer::WebSocket, what, bytes);
         self.connection.write(bytes).await
@@ -161,7 +166,6 @@ impl WebSocket {
     /// Sends Close with a code.
     pub async fn close(&mut self, code: u16) -> Result<(), Stop> {
         self.closed = true;
-        self.connection.sign(Sign::SentClose(code));
         self.send(LAST | CLOSE, &code.to_be_bytes()).await
     }
 
@@ -270,6 +274,29 @@ impl WebSocket {
     }
 }
 
+/// The code, 1005 for none, if these bytes of the judge begin with a Close.
+fn close_sent(bytes: &[u8]) -> Option<u16> {
+    let (first, second) = (bytes.first()?, bytes.get(1)?);
+    if first & 15 != CLOSE {
+        return None;
+    }
+    let head = match second & 0x7f {
+        126 => 4,
+        127 => 10,
+        _ => 2,
+    };
+    let mut rest = bytes.get(head..)?;
+    let mut key = [0; 4];
+    if second & 0x80 != 0 {
+        key = *rest.split_off(..4)?.first_chunk()?;
+    }
+    let [a, b, ..] = key;
+    Some(match rest {
+        [high, low, ..] => u16::from_be_bytes([high ^ a, low ^ b]),
+        _ => 1005,
+    })
+}
+
 /// Code and reason of a Close; 1005 and nothing if it has none (RFC 6455, sections 5.5.1 and 7.4).
 fn close_of(payload: &[u8]) -> Result<(u16, String), String> {
     let Some((mut code, reason)) = payload.split_at_checked(2) else {
@@ -359,6 +386,21 @@ mod tests {
     use crate::probe::log::Log;
     use std::time::Duration;
     use tokio::io::AsyncWriteExt as _;
+
+    #[test]
+    fn closes_of_the_judge() {
+        let code = 1001u16.to_be_bytes();
+        for (bytes, sent) in [
+            (frame(LAST | CLOSE, true, &code), Some(1001)),
+            (frame(LAST | CLOSE, false, &code), Some(1001)),
+            (frame_in_form(LAST | CLOSE, true, 2, &code), Some(1001)),
+            (frame(LAST | CLOSE, true, b""), Some(1005)),
+            (frame(LAST | PING, true, &code), None),
+            (vec![LAST | CLOSE], None),
+        ] {
+            assert_eq!(close_sent(&bytes), sent, "{bytes:?}");
+        }
+    }
 
     #[tokio::test]
     async fn closes() {

@@ -1,12 +1,21 @@
 //! What a server has answered, so that two of them can be compared: by stream, since the order between streams is the
 //! server's to choose, and with the bytes of DATA and of channels joined, since frames and messages are too.
 
+use crate::probe::http::dechunk;
 use crate::report::plain;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Lines of a difference.
 const SHOWN: usize = 8;
+
+/// Of a head's fields those that say what was agreed on; the others are of the day, or of the server's choice.
+const FIELDS: [&str; 4] = [
+    "connection",
+    "sec-websocket-protocol",
+    "upgrade",
+    "x-stream-protocol-version",
+];
 
 /// To what of a connection an answer belongs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +44,8 @@ impl Part {
 #[derive(Debug, Clone)]
 enum Answer {
     Text(String),
+    /// A frame or a body, which is one of this text and these bytes, as far as they are known.
+    Whole(String, Vec<u8>),
     Data {
         /// As far as it is known.
         start: Vec<u8>,
@@ -47,6 +58,10 @@ impl Answer {
     fn text(&self) -> String {
         match self {
             Self::Text(text) => plain(text),
+            Self::Whole(text, bytes) => {
+                let shown = bytes.get(..60).unwrap_or(bytes);
+                format!("{}: \"{}\"", plain(text), shown.escape_ascii())
+            }
             Self::Data { start, length, fin } => {
                 let fin = if *fin { " and FIN" } else { "" };
                 let shown = start.get(..60).unwrap_or(start);
@@ -86,6 +101,10 @@ impl Answer {
     fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Text(a), Self::Text(b)) => a == b,
+            // Their texts say how long they are.
+            (Self::Whole(a, bytes), Self::Whole(b, others)) => {
+                a == b && bytes.iter().zip(others).all(|(a, b)| a == b)
+            }
             (
                 Self::Data { start, length, fin },
                 Self::Data {
@@ -146,7 +165,11 @@ impl Answers {
             let more = came.length.saturating_sub(HEAD);
             join(all, new, more, ends);
         } else {
-            all.push(Answer::Text(came.text.to_owned()));
+            all.push(match came.layer {
+                "http" => of_http(came),
+                "websocket" => Answer::Whole(came.text.to_owned(), came.bytes.to_vec()),
+                _ => Answer::Text(came.text.to_owned()),
+            });
         }
     }
 
@@ -216,6 +239,38 @@ pub(super) struct Difference {
     pub(super) text: String,
     /// Something came instead of something else. Else only more has come, behind where the run before stopped reading.
     pub(super) is_other: bool,
+}
+
+/// A head by its status and [`FIELDS`], or a body by its bytes, however its chunks are cut.
+fn of_http(came: Came<'_>) -> Answer {
+    if came.text.starts_with("body of ") {
+        let is_whole = came.bytes.len() == came.length;
+        let body = dechunk(came.bytes).ok().flatten().map(|(body, _)| body);
+        let body =
+            body.filter(|body| is_whole && came.text == format!("body of {} bytes", body.len()));
+        let bytes = body.unwrap_or_else(|| came.bytes.to_vec());
+        return Answer::Whole(came.text.to_owned(), bytes);
+    }
+    let head = String::from_utf8_lossy(came.bytes);
+    let mut fields: Vec<String> = Vec::new();
+    for line in head.lines().skip(1) {
+        let Some((name, value)) = line.split_once(':') else {
+            continue;
+        };
+        let (name, value) = (name.to_ascii_lowercase(), value.trim());
+        if FIELDS.contains(&name.as_str()) {
+            let is_token = matches!(name.as_str(), "connection" | "upgrade");
+            let value = if is_token {
+                value.to_ascii_lowercase()
+            } else {
+                value.to_owned()
+            };
+            fields.push(format!(", {name}: {value}"));
+        }
+    }
+    fields.sort_unstable();
+    let status = came.text.split(' ').next().unwrap_or_default();
+    Answer::Text(format!("{status}{}", fields.concat()))
 }
 
 /// Adds bytes behind those before them.
@@ -304,6 +359,37 @@ mod tests {
     }
 
     #[test]
+    fn heads_and_bodies() {
+        let of = |text: &str, bytes: &str| {
+            let mut answers = Answers::default();
+            answers.add(
+                Came {
+                    layer: "http",
+                    text,
+                    bytes: bytes.as_bytes(),
+                    length: bytes.len(),
+                },
+                false,
+            );
+            answers
+        };
+        let same = |a: &Answers, b: &Answers| a.difference(b, 1) == Difference::default();
+        let a = of(
+            "101 Switching Protocols",
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: SPDY/3.1\r\nConnection: Upgrade\r\nDate: x\r\n\r\n",
+        );
+        let b = of(
+            "101 Go",
+            "HTTP/1.1 101 Go\r\nconnection: upgrade\r\nUpgrade:spdy/3.1\r\nDate: y\r\n\r\n",
+        );
+        let c = of("101 Go", "HTTP/1.1 101 Go\r\nConnection: Upgrade\r\n\r\n");
+        assert!(same(&a, &b) && !same(&a, &c) && a.difference(&c, 1).is_other);
+        let whole = of("body of 4 bytes", "abcd");
+        let chunks = of("body of 4 bytes", "1\r\na\r\n3\r\nbcd\r\n0\r\n\r\n");
+        assert!(same(&whole, &chunks) && !same(&whole, &of("body of 4 bytes", "abce")));
+    }
+
+    #[test]
     fn what_differs() {
         let a = answers(&[
             ("spdy", "SYN_REPLY 1", b""),
@@ -387,6 +473,9 @@ mod tests {
             whole.difference(&other, 1).text,
             "  connection 1, channel 0\n  - 3 bytes: \"abc\"\n  + 3 bytes: \"abd\"\n"
         );
+        // The code of a Close, and what a PONG says.
+        let (a, b) = (of(&[b"\x88\x02\x03\xe8"]), of(&[b"\x88\x02\x03\xe9"]));
+        assert!(a.difference(&b, 1).is_other && !a.difference(&a, 1).is_other);
         // What is no such message is compared as it is.
         assert_eq!(of(&[b"\x88\0", b"\x81\x020!"]).count(), 2);
     }

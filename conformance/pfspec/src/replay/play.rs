@@ -7,7 +7,7 @@ use crate::case::{Stop, Way};
 use crate::dice::Dice;
 use crate::probe::connection::{Connection, Filled};
 use crate::probe::http::Request;
-use crate::probe::log::{Item, Log, Side};
+use crate::probe::log::{Item, Layer, Log, Side};
 use crate::probe::session::{Carrier, Session};
 use crate::probe::websocket::{Next, WebSocket};
 use crate::report::model::Step;
@@ -239,7 +239,7 @@ impl Line {
             self.reader = Some(reader);
             self.look();
             if matches!(filled, Ok(Filled::Ended)) {
-                self.to_the_end(deadline).await;
+                self.read_out(deadline).await;
             }
             if !matches!(filled, Ok(Filled::More)) {
                 self.missed |= !self.came.covers(&self.recorded);
@@ -249,7 +249,7 @@ impl Line {
     }
 
     /// Behind a Close, or what cannot be read, the connection still has an end.
-    async fn to_the_end(&mut self, deadline: Instant) {
+    async fn read_out(&mut self, deadline: Instant) {
         let Some(reader) = &mut self.reader else {
             return;
         };
@@ -291,17 +291,26 @@ impl Line {
 
 /// Adds the answers that a log has from this step on; how many steps it has.
 fn look(log: &Log, from: usize, came: &mut Answers, tunnelled: bool) -> usize {
-    log.look(from, |item: &Item| {
+    let mut new: Vec<Item> = Vec::new();
+    let count = log.look(from, |item| {
         if item.side == Side::Server {
-            came.add(
-                Came {
-                    layer: item.layer.name(),
-                    text: &item.text,
-                    bytes: &item.bytes,
-                    length: item.length,
-                },
-                tunnelled,
-            );
+            new.push(item.clone());
         }
-    })
+    });
+    for mut item in new {
+        // Overwritten as in the report with which it is compared.
+        if item.layer == Layer::Http {
+            log.blot_bytes(&mut item.bytes);
+        }
+        came.add(
+            Came {
+                layer: item.layer.name(),
+                text: &item.text,
+                bytes: &item.bytes,
+                length: item.length,
+            },
+            tunnelled,
+        );
+    }
+    count
 }

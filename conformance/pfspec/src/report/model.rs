@@ -10,7 +10,8 @@ use crate::spec::Clause;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Version of the form. It grows when a reader of the one before could be wrong.
+/// Version of the form. It grows when a field goes, or means something else. This program refuses what it does not know,
+/// so a field that was added needs a reader as new as it.
 pub const FORMAT: u32 = 1;
 
 /// A run.
@@ -18,7 +19,7 @@ pub const FORMAT: u32 = 1;
 #[serde(deny_unknown_fields)]
 #[schemars(title = "Report of pfspec")]
 pub struct Document {
-    /// Version of this form: 1.
+    /// Version of this form: 1. Within one, fields may be added, and none goes or means something else.
     pub format: u32,
     /// Who wrote it.
     pub tool: Tool,

@@ -296,7 +296,7 @@ async fn somebody(server: &kube::Config, file: &std::path::Path) -> anyhow::Resu
     let choice = Choice {
         kubeconfig: Some(file.to_owned()),
         // Only its credentials are used.
-        proxies: Proxies::Used(None),
+        proxies: Proxies::Ignored,
         ..Choice::default()
     };
     let config = cluster::load(&choice).await?;

@@ -214,9 +214,10 @@ fn the_cluster_behind_it() {
 fn a_proxy_that_does_not() {
     let directory = directory();
     let proxy = Proxy::start();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let nobody = listener.local_addr().unwrap().port();
-    drop(listener);
+    // Bound, so that nobody else gets it, and not listened on.
+    let unheard = tokio::net::TcpSocket::new_v4().unwrap();
+    unheard.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let nobody = unheard.local_addr().unwrap().port();
     let of = |scheme: &str| format!("{scheme}://canary-user:canary@127.0.0.1:{}", proxy.port);
     for (url, code, words) in [
         (of("http"), 3, "CONNECT: 407"),
@@ -228,6 +229,11 @@ fn a_proxy_that_does_not() {
         ),
         (of("ftp"), 2, "a proxy begins with http:// or socks5://"),
         (of("https"), 2, "not supported yet"),
+        (
+            "http://canary-user:can/ary@h".to_owned(),
+            2,
+            "--proxy-url: it has more than a host and a port",
+        ),
         (
             "http://canary-user:can ary@h".to_owned(),
             2,

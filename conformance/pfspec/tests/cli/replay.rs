@@ -12,7 +12,12 @@ fn the_same_again() {
     let path = directory.path().join("a.json");
     let report = format!("json={}", text(&path));
     // Every way: the bytes of SPDY, of a tunnel, of channels, of requests.
-    let more = ["chan/data", "http/upgrade/other-upgrade"];
+    let more = [
+        "chan/data",
+        "http/upgrade/other-upgrade",
+        "ws/frame/byte-by-byte",
+        "ws/close/same-code",
+    ];
     let first = ["server", "--report", &report];
     let (code, out, error) = said(&run_seven(&[&first[..], &more].concat()));
     assert_eq!(code, 0, "{out}{error}");
@@ -35,6 +40,17 @@ fn the_same_again() {
             "{way}: {out}"
         );
     }
+    assert!(out.contains(", 0 otherwise; "), "{out}");
+    // What the choice leaves out is counted, and nothing is said of what is the same.
+    let words = ["server", "--replay", &text(&path), "--way", "http", "-q"];
+    let (code, out, error) = said(&run(&words));
+    assert_eq!(code, 0, "{out}{error}");
+    let left = document.results.len() - 1;
+    assert_eq!(out.matches(": not on this way\n").count(), left, "{out}");
+    assert!(
+        !out.contains("SAME ") && out.contains(&format!("; {left} not sent\n")),
+        "{out}"
+    );
     // What is not in it cannot be sent.
     let words = [
         "server",
@@ -86,9 +102,33 @@ fn other_answers() {
         out.contains("0 answered the same, 0 with more behind it, 1 otherwise; 0 not sent"),
         "{out}"
     );
+    // A server that is not there.
+    let unheard = tokio::net::TcpSocket::new_v4().unwrap();
+    unheard.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let dead = format!("http://{}/p", unheard.local_addr().unwrap());
+    let (code, out, error) = said(&run(&[
+        "server",
+        &dead,
+        "--replay",
+        &path,
+        "--no-preflight",
+    ]));
+    assert_eq!(code, 1, "{out}{error}");
+    assert!(
+        out.starts_with(&format!("OTHER {ONE}\n  - connected\n  + ")),
+        "{out}"
+    );
     // A report that has not kept what was sent.
-    let cut = fs::read_to_string(&path).unwrap();
-    let mut document: Document = serde_json::from_str(&cut).unwrap();
+    let whole = fs::read_to_string(&path).unwrap();
+    let mut document: Document = serde_json::from_str(&whole).unwrap();
+    let mut note = document.results[0].items[0].clone();
+    (note.layer, note.text) = ("note".to_owned(), "not kept: 3 steps".to_owned());
+    document.results[0].items.push(note);
+    fs::write(&path, document.json().unwrap()).unwrap();
+    let (code, out, _) = said(&run(&words));
+    assert_eq!(code, 5, "{out}");
+    assert!(out.starts_with(&format!("SKIP {ONE}: ")), "{out}");
+    let mut document: Document = serde_json::from_str(&whole).unwrap();
     let step = document.results[0].items.iter_mut();
     let step = step.filter(|step| step.side == "judge" && step.layer == "spdy");
     step.last().unwrap().hex.clear();
@@ -106,10 +146,13 @@ fn what_is_no_report() {
     let directory = directory();
     let path = directory.path().join("a.json");
     fs::write(&path, "{}").unwrap();
+    let itself = text(&path);
     let report = format!("json={}", text(&directory.path().join("b")));
     for (more, words) in [
         (&[][..], "is no JSON report of pfspec"),
         (&["--report", &report], "cannot be used with"),
+        (&["--seed", "1"], "cannot be used with"),
+        (&["--keylog", &itself], "is replayed, and cannot be written"),
     ] {
         let file = text(&path);
         let arguments = [&["server", "--replay", &file][..], more].concat();

@@ -25,6 +25,16 @@ pub(crate) fn client(config: Config) -> Result<Client, Failure> {
     let Some(proxy) = &config.proxy_url else {
         return Client::try_from(config).map_err(&unusable);
     };
+    // The kube client asks the provider itself, and knows of no proxy of ours.
+    let provider = config.auth_info.auth_provider.as_ref();
+    if provider.is_some_and(|provider| provider.name == "oidc") {
+        let text =
+            "the auth provider oidc cannot be used with a proxy yet: it would be asked around it";
+        return Err(
+            Failure::new(Exit::Usage, Hop::ApiServer(url.clone()), text.to_owned())
+                .advise("use a token, or a credential plugin such as kubelogin"),
+        );
+    }
     let through = Through::of(proxy).map_err(|error| {
         let text = format!("the proxy: {error}");
         Failure::new(Exit::Usage, Hop::ApiServer(url.clone()), text)

@@ -12,6 +12,10 @@ use std::net::IpAddr;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use zeroize::Zeroizing;
 
+/// What a URL has where its password was not escaped: of `http://me:pa/ss@proxy`, `pa` is the port.
+const MORE: &str =
+    "it has more than a host and a port; in user and password / is %2F, ? is %3F and # is %23";
+
 /// URL of a proxy, as a flag or a kubeconfig has it. The credentials in it are a secret: neither `Debug` nor `Display`
 /// shows them.
 #[derive(Clone)]
@@ -37,6 +41,10 @@ impl ProxyUrl {
             Zeroizing::new(format!("http://{text}"))
         };
         let uri: Uri = whole.parse().map_err(|_| "it is no URL".to_owned())?;
+        // A URI has no fragment: what stands behind it would be lost.
+        if whole.contains('#') {
+            return Err(MORE.to_owned());
+        }
         Through::of(&uri)?;
         Ok(uri)
     }
@@ -95,8 +103,22 @@ impl Through {
         if place.is_empty() {
             return Err("it names no host".to_owned());
         }
+        if !matches!(url.path(), "" | "/") || url.query().is_some() {
+            return Err(MORE.to_owned());
+        }
         let authority = url.authority().map_or("", |authority| authority.as_str());
-        let who = authority.rsplit_once('@').map(|(who, _)| {
+        let (who, behind) = match authority.rsplit_once('@') {
+            Some((who, behind)) => (Some(who), behind),
+            None => (None, authority),
+        };
+        let has_port = behind
+            .rsplit(']')
+            .next()
+            .is_some_and(|end| end.contains(':'));
+        if has_port && url.port_u16().is_none() {
+            return Err("its port is no number up to 65535".to_owned());
+        }
+        let who = who.map(|who| {
             let (user, password) = who.split_once(':').unwrap_or((who, ""));
             (decoded(user), decoded(password))
         });
@@ -318,9 +340,18 @@ mod tests {
             "http://",
             "http://hunter2 x",
             "",
+            "http://me:hunter2/ss@proxy:3128",
+            "http://me:12/hunter2@proxy:3128",
+            "http://me:12?hunter2@proxy:3128",
+            "http://me:12#hunter2@proxy:3128",
+            "http://hunter2:",
+            "http://hunter2:99999",
+            "http://hunter2:abc",
+            "http://[::1]:99999",
         ] {
             let error = ProxyUrl::from(bad).uri().unwrap_err();
             assert!(!error.contains("hunter2"), "{error}");
+            assert_eq!(ProxyUrl::from(bad).to_string(), "***");
         }
         let long = format!("socks5://me:{}@h", "x".repeat(256));
         assert!(ProxyUrl::from(&*long).uri().unwrap_err().contains("255"));

@@ -3,6 +3,7 @@
 use super::{MUCH, STALLED, unread};
 use crate::case::{Case, OK, Outcome, Stop, Tag};
 use crate::catalogue::pods::{comes, offered};
+use crate::probe::log::{Layer, Side};
 use crate::probe::session::{Carrier, Pair, Session, data};
 use crate::probe::websocket::{self, BINARY, LAST};
 use crate::probe::wire::Frame;
@@ -203,6 +204,12 @@ async fn waits_to_write(t: &mut Trial) -> Outcome {
         }
         sent.extend(&block);
         let bytes = carried(&mut s, &data(pair.data, 0, &block));
+        let layer = match s.carrier {
+            Carrier::Plain(_) => Layer::Spdy,
+            Carrier::Tunnel(_) => Layer::WebSocket,
+        };
+        let what = format!("DATA {} {} bytes", pair.data, block.len());
+        s.connection().item(Side::Judge, layer, what, &bytes);
         let taken = s.connection().write_some(&bytes, LATE).await;
         if taken < bytes.len() {
             break bytes.get(taken..).unwrap_or_default().to_vec();

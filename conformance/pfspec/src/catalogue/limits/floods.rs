@@ -2,7 +2,8 @@
 
 use crate::case::{Case, OK, Outcome, Seen, Stop, Tag};
 use crate::probe::connection::Filled;
-use crate::probe::session::{Session, data, headers, syn_stream};
+use crate::probe::log::{Layer, Side};
+use crate::probe::session::{Carrier, Session, data, headers, syn_stream};
 use crate::probe::wire::{self, Frame};
 use crate::run;
 use crate::target::Service;
@@ -190,19 +191,19 @@ async fn pings_unread(t: &mut Trial) -> Outcome {
     s.connection().reads_while_writing = false;
     let many = s.encoder.encode(&Frame::Ping(1)).repeat(PINGS);
     // As the frames are all alike, a message of the tunnel may hold them as well as a write.
-    let bytes = match s.carrier {
-        crate::probe::session::Carrier::Plain(_) => many,
-        crate::probe::session::Carrier::Tunnel(_) => {
+    let (layer, bytes) = match s.carrier {
+        Carrier::Plain(_) => (Layer::Spdy, many),
+        Carrier::Tunnel(_) => {
             use crate::probe::websocket::{BINARY, LAST, frame};
-            frame(LAST | BINARY, true, &many)
+            (Layer::WebSocket, frame(LAST | BINARY, true, &many))
         }
     };
+    let what = format!("{PINGS} times PING 1");
     let mut taken = 0;
     while taken < 96 << 20 {
-        let some = s
-            .connection()
-            .write_some(&bytes, Duration::from_secs(3))
-            .await;
+        let connection = s.connection();
+        connection.item(Side::Judge, layer, &what, &bytes);
+        let some = connection.write_some(&bytes, Duration::from_secs(3)).await;
         taken += some;
         if some < bytes.len() {
             let mut other = t.session().await?;

@@ -4,6 +4,7 @@ use super::HTTP;
 use crate::case::{Case, OK, Outcome, Seen, Stop, Tag};
 use crate::probe::connection::Filled;
 use crate::probe::http::Request;
+use crate::probe::log::{Layer, Side};
 use crate::run;
 use crate::trial::Trial;
 use std::time::Duration;
@@ -64,12 +65,18 @@ async fn endless_head(t: &mut Trial) -> Outcome {
     const LIMIT: usize = 32 << 20;
     let mut ready = t.connect().await?;
     let connection = &mut ready.connection;
-    connection
-        .write(b"POST / HTTP/1.1\r\nHost: example\r\n")
-        .await?;
+    let start = b"POST / HTTP/1.1\r\nHost: example\r\n";
+    connection.item(Side::Judge, Layer::Http, "POST /", start);
+    connection.write(start).await?;
     let fields = format!("X-Pfspec: {}\r\n", filling()).repeat(64);
     let mut sent = 0;
     while sent < LIMIT && connection.end.is_none() && connection.buffer.is_empty() {
+        connection.item(
+            Side::Judge,
+            Layer::Raw,
+            "fields of a head",
+            fields.as_bytes(),
+        );
         let taken = connection.write_some(fields.as_bytes(), t.patience).await;
         sent += taken;
         if taken < fields.len() {
@@ -96,6 +103,7 @@ async fn slow_head(t: &mut Trial) -> Outcome {
     let head = request.bytes(&[]);
     let connection = &mut ready.connection;
     for byte in head.iter().take(BYTES) {
+        connection.item(Side::Judge, Layer::Raw, "a byte of a head", &[*byte]);
         connection.write(&[*byte]).await?;
         match connection
             .fill(Instant::now() + Duration::from_secs(1))

@@ -3,6 +3,7 @@
 use super::line::Line;
 use super::{ALL, BOTH};
 use crate::case::{Case, OK, Outcome, Stop, Tag, Way};
+use crate::probe::log::{Layer, Side};
 use crate::probe::websocket::{BINARY, CONTINUATION, LAST, PING, PONG, frame, frame_in_form};
 use crate::run;
 use crate::trial::Trial;
@@ -236,8 +237,12 @@ async fn byte_by_byte(t: &mut Trial) -> Outcome {
     for length in [40, 300] {
         let bytes = t.dice.bytes(length);
         let (first, payload) = line.message(&bytes);
-        for byte in frame(first, true, &payload) {
-            line.connection().write(&[byte]).await?;
+        let wire = frame(first, true, &payload);
+        let what = format!("a message of {} bytes, byte by byte", payload.len());
+        let connection = line.connection();
+        connection.item(Side::Judge, Layer::WebSocket, what, &wire);
+        for byte in wire {
+            connection.write(&[byte]).await?;
         }
         all.extend(bytes);
     }
