@@ -249,6 +249,12 @@ pub(super) fn url(text: &str) -> anyhow::Result<(http::Uri, String)> {
             "no credentials in a URL: they would stand in reports; use --token-file or --cert";
         return Err(bad(text.to_owned()));
     }
+    let behind_host = authority.as_str().strip_prefix(authority.host());
+    // None as well for a number beyond all ports: another server would be asked.
+    if authority.port_u16().is_none() && behind_host != Some("") {
+        let text = format!("{:?}: its port is no number up to 65535", shown(text));
+        return Err(bad(text));
+    }
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let origin = format!("{scheme}://{authority}").parse()?;
     Ok((origin, path.to_owned()))
@@ -390,6 +396,15 @@ mod tests {
         assert_eq!(url("http://[::1]:80").unwrap().1, "/");
         for bad in ["", "h:10250", "/path", "ftp://h/", "https://", "http://a b"] {
             assert!(url(bad).is_err(), "{bad}");
+        }
+        for bad in [
+            "http://h:99999/",
+            "http://[::1]:abc/",
+            "http://h:-1/",
+            "http://h:/",
+        ] {
+            let text = url(bad).unwrap_err().to_string();
+            assert!(text.contains("its port"), "{bad}: {text}");
         }
         let secret = url("https://me:hunter2@h/").unwrap_err().to_string();
         assert!(!secret.contains("hunter2"), "{secret}");
