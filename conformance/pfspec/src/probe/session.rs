@@ -23,6 +23,17 @@ pub enum Carrier {
     Tunnel(WebSocket),
 }
 
+impl Carrier {
+    /// What bytes are of that are written to the connection as they are.
+    #[must_use]
+    pub fn layer(&self) -> Layer {
+        match self {
+            Self::Plain(_) => Layer::Spdy,
+            Self::Tunnel(_) => Layer::WebSocket,
+        }
+    }
+}
+
 /// What came on one stream.
 #[derive(Debug, Clone, Default)]
 pub struct Stream {
@@ -250,8 +261,8 @@ impl Session {
         self.connection()
             .item(Side::Judge, Layer::Spdy, frame.text(), &bytes);
         if matches!(self.carrier, Carrier::Tunnel(_)) {
+            let text = super::websocket::name(LAST | BINARY, bytes.len());
             bytes = super::websocket::frame(LAST | BINARY, true, &bytes);
-            let text = format!("WebSocket binary, {} bytes", bytes.len());
             self.connection()
                 .item(Side::Judge, Layer::WebSocket, text, &bytes);
         }

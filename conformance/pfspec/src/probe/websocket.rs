@@ -326,7 +326,7 @@ fn shortest_head(length: usize) -> usize {
     }
 }
 
-fn name(first: u8, length: usize) -> String {
+pub(super) fn name(first: u8, length: usize) -> String {
     let name = match first & 15 {
         CONTINUATION => "continuation",
         TEXT => "text",

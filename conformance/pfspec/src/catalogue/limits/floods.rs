@@ -2,7 +2,7 @@
 
 use crate::case::{Case, OK, Outcome, Seen, Stop, Tag};
 use crate::probe::connection::Filled;
-use crate::probe::log::{Layer, Side};
+use crate::probe::log::Side;
 use crate::probe::session::{Carrier, Session, data, headers, syn_stream};
 use crate::probe::wire::{self, Frame};
 use crate::run;
@@ -191,11 +191,12 @@ async fn pings_unread(t: &mut Trial) -> Outcome {
     s.connection().reads_while_writing = false;
     let many = s.encoder.encode(&Frame::Ping(1)).repeat(PINGS);
     // As the frames are all alike, a message of the tunnel may hold them as well as a write.
-    let (layer, bytes) = match s.carrier {
-        Carrier::Plain(_) => (Layer::Spdy, many),
+    let layer = s.carrier.layer();
+    let bytes = match s.carrier {
+        Carrier::Plain(_) => many,
         Carrier::Tunnel(_) => {
             use crate::probe::websocket::{BINARY, LAST, frame};
-            (Layer::WebSocket, frame(LAST | BINARY, true, &many))
+            frame(LAST | BINARY, true, &many)
         }
     };
     let what = format!("{PINGS} times PING 1");

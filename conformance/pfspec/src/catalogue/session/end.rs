@@ -3,8 +3,8 @@
 use crate::case::{Case, OK, Outcome, Seen, Stop};
 use crate::catalogue::pods::{both_end, fails, hash_request};
 use crate::catalogue::spdy::seen;
-use crate::probe::log::{Layer, Side};
-use crate::probe::session::{Carrier, Fate, Got, data};
+use crate::probe::log::Side;
+use crate::probe::session::{Fate, Got, data};
 use crate::probe::wire::{self, Frame};
 use crate::run;
 use crate::target::Service;
@@ -264,10 +264,7 @@ async fn both_directions(t: &mut Trial) -> Outcome {
     // In a tunnel the server waits for the client's Close as well.
     s.hang_up_tunnel().await?;
     let frame = wire::data(0x1001, 0, b"");
-    let layer = match s.carrier {
-        Carrier::Plain(_) => Layer::Spdy,
-        Carrier::Tunnel(_) => Layer::WebSocket,
-    };
+    let layer = s.carrier.layer();
     let deadline = Instant::now() + s.patience;
     loop {
         let connection = s.connection();
