@@ -6,11 +6,13 @@ use crate::{lean, raw, smooth};
 use anyhow::{Context, Result};
 use benches::{READ_BUFFER, h2_streams};
 use clap::ValueEnum;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use portforward::tls;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite, BufReader};
@@ -106,6 +108,25 @@ pub(crate) fn ready(done: io::Result<usize>) -> Result<Option<usize>> {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
         done => Ok(Some(done?)),
     }
+}
+
+/// What a socket is waited for, and what it has: something to read, room to write. An end is both.
+pub(crate) type InOut = (bool, bool);
+
+/// Waits until one of two sockets has what is wanted of it.
+pub(crate) fn wait(sockets: [(BorrowedFd<'_>, InOut); 2]) -> Result<[InOut; 2]> {
+    let flags = |on, flag| if on { flag } else { PollFlags::empty() };
+    let mut fds = sockets.map(|(socket, (input, output))| {
+        let wanted = flags(input, PollFlags::POLLIN) | flags(output, PollFlags::POLLOUT);
+        PollFd::new(socket, wanted)
+    });
+    poll(&mut fds, PollTimeout::NONE)?;
+    Ok(fds.map(|fd| {
+        let has = fd.revents().unwrap_or(PollFlags::all());
+        let ended = has.intersects(PollFlags::POLLERR | PollFlags::POLLHUP);
+        let has = |flag| ended || has.contains(flag);
+        (has(PollFlags::POLLIN), has(PollFlags::POLLOUT))
+    }))
 }
 
 async fn tls<T: AsyncRead + AsyncWrite + Unpin>(

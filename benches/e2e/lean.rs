@@ -9,7 +9,6 @@ use crate::carry::{self, ready};
 use crate::smooth;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Buf as _;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use portforward::pair::{Label, StreamType};
 use portforward::upgrade::{PORT_FORWARD_V1, TUNNEL};
 use rustls::ClientConfig;
@@ -365,24 +364,18 @@ impl Far {
             if told && up_over && self.encrypted == 0 {
                 return Ok(());
             }
-            let flags = |on, flag| if on { flag } else { PollFlags::empty() };
             let (up_wanted, down_wanted) = (!up_over && self.encrypted == 0, self.down.is_empty());
             if near_in && up_wanted || far_in && down_wanted {
                 continue;
             }
-            let wanted =
-                |input, output| flags(input, PollFlags::POLLIN) | flags(output, PollFlags::POLLOUT);
-            let mut fds = [
-                PollFd::new(near.as_fd(), wanted(up_wanted, !down_wanted)),
-                PollFd::new(self.socket.as_fd(), wanted(down_wanted, self.encrypted > 0)),
-            ];
-            poll(&mut fds, PollTimeout::NONE)?;
-            let [near_has, far_has] = fds.map(|fd| fd.revents().unwrap_or(PollFlags::all()));
-            let end = PollFlags::POLLERR | PollFlags::POLLHUP;
-            near_in |= near_has.intersects(PollFlags::POLLIN | end);
-            near_out |= near_has.intersects(PollFlags::POLLOUT | end);
-            far_in |= far_has.intersects(PollFlags::POLLIN | end);
-            far_out |= far_has.intersects(PollFlags::POLLOUT | end);
+            let [near_has, far_has] = carry::wait([
+                (near.as_fd(), (up_wanted, !down_wanted)),
+                (self.socket.as_fd(), (down_wanted, self.encrypted > 0)),
+            ])?;
+            near_in |= near_has.0;
+            near_out |= near_has.1;
+            far_in |= far_has.0;
+            far_out |= far_has.1;
         }
     }
 }

@@ -7,7 +7,6 @@
 use crate::carry;
 use crate::smooth;
 use anyhow::{Context, Result, bail, ensure};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
@@ -320,20 +319,14 @@ impl Relay {
             if near_in && up_wanted || far_in && down_wanted {
                 continue;
             }
-            let flags = |on, flag| if on { flag } else { PollFlags::empty() };
-            let wanted =
-                |input, output| flags(input, PollFlags::POLLIN) | flags(output, PollFlags::POLLOUT);
-            let mut fds = [
-                PollFd::new(near.as_fd(), wanted(up_wanted, !self.payloads.is_empty())),
-                PollFd::new(self.far.as_fd(), wanted(down_wanted, self.sealed > 0)),
-            ];
-            poll(&mut fds, PollTimeout::NONE)?;
-            let [near_has, far_has] = fds.map(|fd| fd.revents().unwrap_or(PollFlags::all()));
-            let end = PollFlags::POLLERR | PollFlags::POLLHUP;
-            near_in |= near_has.intersects(PollFlags::POLLIN | end);
-            near_out |= near_has.intersects(PollFlags::POLLOUT | end);
-            far_in |= far_has.intersects(PollFlags::POLLIN | end);
-            far_out |= far_has.intersects(PollFlags::POLLOUT | end);
+            let [near_has, far_has] = carry::wait([
+                (near.as_fd(), (up_wanted, !self.payloads.is_empty())),
+                (self.far.as_fd(), (down_wanted, self.sealed > 0)),
+            ])?;
+            near_in |= near_has.0;
+            near_out |= near_has.1;
+            far_in |= far_has.0;
+            far_out |= far_has.1;
         }
     }
 }

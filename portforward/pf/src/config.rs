@@ -236,9 +236,9 @@ fn proxy_of(
 /// What would be found out only when connecting, or taken for something else.
 fn check_server(config: &Config) -> Result<(), String> {
     let server = &config.cluster_url;
-    let Some(host) = server.host().filter(|host| !host.is_empty()) else {
+    if server.host().is_none_or(str::is_empty) {
         return Err("the server of the cluster is no URL with a host".to_owned());
-    };
+    }
     if let Some(scheme) = server.scheme_str()
         && !matches!(scheme, "http" | "https")
     {
@@ -247,12 +247,10 @@ fn check_server(config: &Config) -> Result<(), String> {
             "unsupported protocol scheme \"{scheme}\" of the cluster's server"
         ));
     }
-    let port = api::host_of(config)
-        .strip_prefix(host)
-        .and_then(|rest| rest.strip_prefix(':'))
-        .unwrap_or_default();
     // None as well for a number beyond all ports.
-    if !port.is_empty() && server.port_u16().is_none() {
+    if let Some(port) = proxy::named_port(server).filter(|port| !port.is_empty())
+        && server.port_u16().is_none()
+    {
         let port = portforward::escape::line(port);
         return Err(format!("invalid port {port} of the cluster's server"));
     }

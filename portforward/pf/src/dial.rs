@@ -119,7 +119,7 @@ pub(crate) async fn connect_offering(
             ));
         }
     };
-    let tcp = match timeout_at(deadline, tcp(config, tls.is_some(), tell)).await {
+    let tcp = match timeout_at(deadline, tcp(config, tell)).await {
         Ok(tcp) => tcp.map_err(|error| fail(error.to_string()))?,
         Err(_) => return Err(late("connecting")),
     };
@@ -187,16 +187,9 @@ fn is_exhausted(error: &io::Error) -> bool {
 }
 
 /// To the server, or through the proxy.
-async fn tcp(
-    config: &Config,
-    tls: bool,
-    tell: &mut (dyn FnMut(Dialled) + Send),
-) -> io::Result<TcpStream> {
+async fn tcp(config: &Config, tell: &mut (dyn FnMut(Dialled) + Send)) -> io::Result<TcpStream> {
     let host = proxy::host(&config.cluster_url);
-    let port = config
-        .cluster_url
-        .port_u16()
-        .unwrap_or(if tls { 443 } else { 80 });
+    let port = proxy::port(&config.cluster_url);
     match &config.proxy_url {
         None => to(host, port, tell).await,
         Some(url) => {

@@ -41,13 +41,7 @@ pub(crate) fn applying(
         .filter(|value| !value.is_empty())
         .or_else(|| variable("no_proxy"))
         .unwrap_or_default();
-    let default = if server.scheme_str() == Some("http") {
-        80
-    } else {
-        443
-    };
-    let port = server.port_u16().unwrap_or(default);
-    (!excepted(host(server), port, &exceptions)).then_some(Proxy::Environment(name))
+    (!excepted(host(server), port(server), &exceptions)).then_some(Proxy::Environment(name))
 }
 
 /// Host of a URL without the brackets of IPv6.
@@ -56,6 +50,27 @@ pub(crate) fn host(server: &Uri) -> &str {
     host.strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'))
         .unwrap_or(host)
+}
+
+/// Port of a URL, or that of its scheme, which is https unless it says http.
+pub(crate) fn port(server: &Uri) -> u16 {
+    let default = if server.scheme_str() == Some("http") {
+        80
+    } else {
+        443
+    };
+    server.port_u16().unwrap_or(default)
+}
+
+/// What a URL names as a port. If [`Uri::port_u16`] has none, it is no port, and who goes on asks that of the scheme.
+#[must_use]
+pub fn named_port(url: &Uri) -> Option<&str> {
+    let authority = url.authority()?.as_str();
+    let place = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, place)| place);
+    let behind_brackets = place.rsplit(']').next()?;
+    behind_brackets.split_once(':').map(|(_, port)| port)
 }
 
 fn excepted(host: &str, port: u16, exceptions: &str) -> bool {

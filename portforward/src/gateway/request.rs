@@ -116,9 +116,9 @@ impl Client {
             Route::List { kind, namespace } => {
                 let watch =
                     Query::parse(*kind, None, head.query()).is_ok_and(|q| q.watch.is_some());
-                let verb = if watch { "watch" } else { "list" };
+                let verbs: &[&str] = if watch { &["watch"] } else { &["list"] };
                 Some((
-                    verb,
+                    verbs,
                     *kind,
                     kind.resource(),
                     namespace.as_deref().unwrap_or_default(),
@@ -130,26 +130,32 @@ impl Client {
                 namespace,
                 name,
             } => Some((
-                "get",
+                &["get"][..],
                 *kind,
                 kind.resource(),
                 namespace.as_str(),
                 name.as_str(),
             )),
-            // Whatever the method: forwarding is no reading (T17).
-            Route::Forward { namespace, pod } => Some((
-                "create",
-                super::Kind::Pod,
-                "pods/portforward",
-                namespace.as_str(),
-                pod.as_str(),
-            )),
+            // Whatever the method: forwarding is no reading (T17). Of GET its own verb before, as the real one does.
+            Route::Forward { namespace, pod } => {
+                let is_get = head.method == "GET";
+                let verbs: &[&str] = if is_get {
+                    &["get", "create"]
+                } else {
+                    &["create"]
+                };
+                Some((
+                    verbs,
+                    super::Kind::Pod,
+                    "pods/portforward",
+                    namespace.as_str(),
+                    pod.as_str(),
+                ))
+            }
             _ => None,
         };
-        if let Some((verb, kind, resource, namespace, name)) = access {
-            // Before that the verb of the method, as the real one does.
-            let get = verb == "create" && head.method == "GET";
-            for verb in get.then_some("get").into_iter().chain([verb]) {
+        if let Some((verbs, kind, resource, namespace, name)) = access {
+            for verb in verbs {
                 let access = Access::new(verb, kind.group(), resource, namespace, name);
                 if !self.shared.users.may(&user, &access) {
                     return Err(Status::forbidden(&access, &user.name));

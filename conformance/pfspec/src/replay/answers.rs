@@ -178,10 +178,14 @@ impl Answers {
         self.0.values().map(Vec::len).sum()
     }
 
+    fn of(&self, part: &Part) -> &[Answer] {
+        self.0.get(part).map_or(&[], Vec::as_slice)
+    }
+
     /// Whether as much has come as of the other.
     pub(super) fn covers(&self, other: &Self) -> bool {
         other.0.iter().all(|(part, wanted)| {
-            let came = self.0.get(part).map_or(&[][..], Vec::as_slice);
+            let came = self.of(part);
             let last = wanted.len().saturating_sub(1);
             match (came.get(last), wanted.get(last)) {
                 (Some(came), Some(wanted)) => came.covers(wanted),
@@ -196,13 +200,12 @@ impl Answers {
         let mut difference = Difference::default();
         let parts: BTreeSet<_> = self.0.keys().chain(other.0.keys()).collect();
         for part in parts {
-            let of = |all: &Self| all.0.get(part).cloned().unwrap_or_default();
-            let (before, now) = (of(self), of(other));
+            let (before, now) = (self.of(part), other.of(part));
             // How a connection ended that nobody read to its end is not known.
             if *part == Part::End && before.is_empty() {
                 continue;
             }
-            let same = before.iter().zip(&now).take_while(|(a, b)| a.is_same(b));
+            let same = before.iter().zip(now).take_while(|(a, b)| a.is_same(b));
             let same = same.count();
             if same == before.len() && same == now.len() {
                 continue;
@@ -215,7 +218,7 @@ impl Answers {
                 ([last], Some(now)) => !now.continues(last),
                 _ => true,
             };
-            for (sign, all) in [('-', &before), ('+', &now)] {
+            for (sign, all) in [('-', before), ('+', now)] {
                 let rest = all.get(same..).unwrap_or_default();
                 for answer in rest.iter().take(SHOWN) {
                     text.push_str(&format!("  {sign} {}\n", answer.text()));

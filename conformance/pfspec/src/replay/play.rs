@@ -23,26 +23,24 @@ use tokio::time::Instant;
 const AGAIN: Duration = Duration::from_millis(200);
 
 pub(super) struct Player<'a> {
-    trial: Trial,
+    target: &'a Arc<Target>,
+    way: Way,
+    patience: Duration,
     replay: &'a Replay,
     lines: BTreeMap<usize, Line>,
 }
 
 impl<'a> Player<'a> {
     pub(super) fn new(
-        target: &Arc<Target>,
+        target: &'a Arc<Target>,
         way: Way,
         patience: Duration,
         replay: &'a Replay,
     ) -> Self {
         Self {
-            trial: Trial {
-                target: target.clone(),
-                way,
-                dice: Dice::new(0, "replay"),
-                log: Log::default(),
-                patience,
-            },
+            target,
+            way,
+            patience,
             replay,
             lines: BTreeMap::new(),
         }
@@ -90,7 +88,7 @@ impl<'a> Player<'a> {
             let Some(line) = self.lines.get_mut(&number) else {
                 continue;
             };
-            line.wait(self.trial.patience).await;
+            line.wait(self.patience).await;
             if ends {
                 if let Some(reader) = &mut line.reader {
                     reader.connection().shut_down().await;
@@ -101,7 +99,7 @@ impl<'a> Player<'a> {
             line.send(step, usual).await;
         }
         for line in self.lines.values_mut() {
-            line.wait(self.trial.patience).await;
+            line.wait(self.patience).await;
         }
         Ok(())
     }
@@ -114,11 +112,11 @@ impl<'a> Player<'a> {
         };
         // Each connection has a log of its own, and is number 1 there.
         let trial = Trial {
-            target: self.trial.target.clone(),
-            way: self.trial.way,
+            target: self.target.clone(),
+            way: self.way,
             dice: Dice::new(0, "replay"),
             log: Log::default(),
-            patience: self.trial.patience,
+            patience: self.patience,
         };
         let ready = trial.connect_for(&ports).await?;
         Ok(Line {

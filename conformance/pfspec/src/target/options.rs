@@ -7,6 +7,7 @@ use crate::keylog::KeyFile;
 use anyhow::bail;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use kube::config::AuthInfo;
+use percent_encoding::percent_decode_str;
 use pf_program::cluster::{self, ProxyUrl};
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use std::collections::BTreeMap;
@@ -249,9 +250,8 @@ pub(super) fn url(text: &str) -> anyhow::Result<(http::Uri, String)> {
             "no credentials in a URL: they would stand in reports; use --token-file or --cert";
         return Err(bad(text.to_owned()));
     }
-    let behind_host = authority.as_str().strip_prefix(authority.host());
     // None as well for a number beyond all ports: another server would be asked.
-    if authority.port_u16().is_none() && behind_host != Some("") {
+    if cluster::named_port(&uri).is_some() && uri.port_u16().is_none() {
         let text = format!("{:?}: its port is no number up to 65535", shown(text));
         return Err(bad(text));
     }
@@ -290,34 +290,12 @@ pub(crate) fn query_values(path: &str) -> Vec<Vec<u8>> {
     for part in query.split('&').filter(|part| !part.is_empty()) {
         let value = part.split_once('=').map_or(part, |(_, value)| value);
         values.push(value.as_bytes().to_vec());
-        let decoded = decoded(value.as_bytes());
+        let decoded: Vec<u8> = percent_decode_str(value).collect();
         if decoded != value.as_bytes() {
             values.push(decoded);
         }
     }
     values
-}
-
-fn decoded(text: &[u8]) -> Vec<u8> {
-    let digit = |byte: &u8| {
-        char::from(*byte)
-            .to_digit(16)
-            .and_then(|n| u8::try_from(n).ok())
-    };
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((first, behind)) = rest.split_first() {
-        rest = behind;
-        if let (b'%', [high, low, further @ ..]) = (first, behind)
-            && let (Some(high), Some(low)) = (digit(high), digit(low))
-        {
-            bytes.push(high << 4 | low);
-            rest = further;
-        } else {
-            bytes.push(*first);
-        }
-    }
-    bytes
 }
 
 /// A mistake on the command line.

@@ -68,10 +68,9 @@ impl tower::Service<Uri> for Connector {
     fn call(&mut self, server: Uri) -> Self::Future {
         let through = Arc::clone(&self.0);
         Box::pin(async move {
-            let tls = server.scheme_str() != Some("http");
-            let port = server.port_u16().unwrap_or(if tls { 443 } else { 80 });
+            let (host, port) = (super::host(&server), super::port(&server));
             let mut nobody = |_| {};
-            let dialled = dial::proxied(&through, super::host(&server), port, &mut nobody);
+            let dialled = dial::proxied(&through, host, port, &mut nobody);
             match timeout(api::CONNECT, dialled).await {
                 Ok(stream) => stream.map(TokioIo::new),
                 Err(_) => Err(io::ErrorKind::TimedOut.into()),

@@ -1,9 +1,10 @@
 //! A connection through a proxy: CONNECT of HTTP (RFC 9110, section 9.3.6), or SOCKS5 (RFC 1928 and 1929).
 
-use super::host;
+use super::{host, named_port};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::BytesMut;
 use http::Uri;
+use percent_encoding::percent_decode_str;
 use portforward::http1::{HeadLimits, read_response_head};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::fmt;
@@ -107,18 +108,10 @@ impl Through {
             return Err(MORE.to_owned());
         }
         let authority = url.authority().map_or("", |authority| authority.as_str());
-        let (who, behind) = match authority.rsplit_once('@') {
-            Some((who, behind)) => (Some(who), behind),
-            None => (None, authority),
-        };
-        let has_port = behind
-            .rsplit(']')
-            .next()
-            .is_some_and(|end| end.contains(':'));
-        if has_port && url.port_u16().is_none() {
+        if named_port(url).is_some() && url.port_u16().is_none() {
             return Err("its port is no number up to 65535".to_owned());
         }
-        let who = who.map(|who| {
+        let who = authority.rsplit_once('@').map(|(who, _)| {
             let (user, password) = who.split_once(':').unwrap_or((who, ""));
             (decoded(user), decoded(password))
         });
@@ -295,23 +288,7 @@ fn reason(code: u8) -> &'static str {
 /// Without its escapes of a URL.
 fn decoded(text: &str) -> SecretString {
     let mut bytes = Zeroizing::new(Vec::with_capacity(text.len()));
-    let mut rest = text.as_bytes();
-    while let Some((first, behind)) = rest.split_first() {
-        rest = behind;
-        let digit = |byte: u8| {
-            char::from(byte)
-                .to_digit(16)
-                .and_then(|n| u8::try_from(n).ok())
-        };
-        if let (b'%', [high, low, further @ ..]) = (first, behind)
-            && let (Some(high), Some(low)) = (digit(*high), digit(*low))
-        {
-            bytes.push(high << 4 | low);
-            rest = further;
-        } else {
-            bytes.push(*first);
-        }
-    }
+    bytes.extend(percent_decode_str(text));
     String::from_utf8_lossy(&bytes).into_owned().into()
 }
 

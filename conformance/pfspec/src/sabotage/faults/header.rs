@@ -1,6 +1,7 @@
 //! Faults in header blocks.
 
 use super::super::{Fault, Side, Spdy};
+use super::labels::relabel;
 use super::{both, client, odd, server};
 use crate::catalogue::header::BARRED;
 use crate::probe::wire::{self, Deflater, Frame, Pairs};
@@ -314,30 +315,12 @@ pub(super) static FAULTS: &[Fault] = &[
         "header/last-value",
         "Takes the last of several values",
         &["3.4"],
-        |s, f| match f {
-            Frame::SynStream {
-                id,
-                associated,
-                flags,
-                priority,
-                headers,
-            } => {
-                let headers = headers
-                    .into_iter()
-                    .map(|(name, value)| {
-                        let last = value.rsplit('\0').next().unwrap_or_default().to_owned();
-                        (name, last)
-                    })
-                    .collect();
-                s.server(&Frame::SynStream {
-                    id,
-                    associated,
-                    flags,
-                    priority,
-                    headers,
-                });
-            }
-            _ => s.pass(),
+        |s, f| {
+            relabel(s, f, |_, headers| {
+                for (_, value) in headers {
+                    *value = value.rsplit('\0').next().unwrap_or_default().to_owned();
+                }
+            });
         },
     ),
     both(

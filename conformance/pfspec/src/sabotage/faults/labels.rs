@@ -1,6 +1,7 @@
 //! Faults in labels of streams, and in their refusal.
 
 use super::super::{Fault, Spdy};
+use super::stream::reply;
 use super::{client, server};
 use crate::probe::wire::{Frame, Pairs};
 
@@ -205,11 +206,7 @@ pub(super) static FAULTS: &[Fault] = &[
         &["7.7"],
         |s, f| match f {
             Frame::RstStream { id, .. } if !s.known(id).replied => {
-                s.client(&Frame::SynReply {
-                    id,
-                    flags: 0,
-                    headers: Vec::new(),
-                });
+                s.client(&reply(id));
                 s.data(id, b"bad stream");
                 s.fin(id);
             }
@@ -231,11 +228,7 @@ pub(super) static FAULTS: &[Fault] = &[
         &["7.7"],
         |s, f| match f {
             Frame::RstStream { id, .. } if !s.known(id).replied => {
-                s.client(&Frame::SynReply {
-                    id,
-                    flags: 0,
-                    headers: Vec::new(),
-                });
+                s.client(&reply(id));
                 s.pass();
             }
             _ => s.pass(),

@@ -6,7 +6,7 @@ use crate::probe::session::{data, fin};
 use crate::probe::wire::{FIN, Frame};
 use std::time::Duration;
 
-fn reply(id: u32) -> Frame {
+pub(super) fn reply(id: u32) -> Frame {
     Frame::SynReply {
         id,
         flags: 0,
