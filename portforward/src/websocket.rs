@@ -13,8 +13,9 @@ use wsstream::{Config, ConfigError, ConnectionError, Outgoing, Read, Role, Tunne
 /// Payload bytes of a message: many small writes become one, and none makes a frame behind which
 /// a pong waits long. With a client's head of 8 bytes it fills four TLS records.
 const MESSAGE: usize = (64 << 10) - 8;
-/// Writes are refused while this much waits for the socket.
-const WRITE_AHEAD: usize = 128 << 10;
+/// Writes are refused while this much waits for the socket. As a client that is a DATA frame, in messages that leave
+/// in one write.
+const WRITE_AHEAD: usize = 256 << 10;
 
 /// A byte stream inside a WebSocket (PROTOCOL.md 5.2 to 5.4).
 ///
@@ -181,8 +182,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WsByteStream<T> {
         Ok(read)
     }
 
-    /// Sends a message: straight to the socket if nothing waits, else behind what does. Pending: it is
-    /// queued, and the socket full.
+    /// Sends a message: straight to the socket if nothing waits, else behind what does; a client's, which is copied
+    /// anyway to be masked, waits for more or for a flush. Pending: it is queued, and the socket full.
     fn send(
         &mut self,
         source: &mut Slices<'_>,
@@ -214,6 +215,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WsByteStream<T> {
         }
         self.write_failed |= matches!(written, Poll::Ready(Err(_)));
         ready!(written)?;
+        if self.tunnel.role() == Role::Client && self.tunnel.outgoing().len() < WRITE_AHEAD {
+            return Poll::Ready(Ok(()));
+        }
         self.poll_out(cx)
     }
 

@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::conn::{Connection, Seen};
 use crate::error::{ConfigError, ConnectionError, DecodeErrorKind, SendError};
 use crate::event::{Event, Kind};
+use crate::frame::Role;
 use crate::outgoing::Outgoing;
 use bytes::{Buf, Bytes, BytesMut};
 use std::fmt;
@@ -197,6 +198,12 @@ impl Tunnel {
     /// It had not: bytes may be missing.
     pub fn end_of_input(&mut self, input: &[u8]) -> Result<(), ConnectionError> {
         self.conn.end_of_input(input)
+    }
+
+    /// Which end this is.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.conn.role()
     }
 
     /// Bytes to be written.

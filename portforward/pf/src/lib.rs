@@ -51,6 +51,7 @@ const USER_AGENT: &str = concat!("pf/", env!("CARGO_PKG_VERSION"));
 #[must_use]
 pub fn main() -> ExitCode {
     limits::no_core_dumps();
+    limits::keep_buffers();
     let line = Line::read(std::env::args_os().collect()).unwrap_or_else(|error| error.exit());
     let Ok(output) = Output::new(line.verbosity()) else {
         return Exit::General.into();

@@ -1,5 +1,8 @@
 //! Limits of this process. All best effort.
 
+/// Buffers of a busy connection, together.
+const BUFFERS: usize = 1 << 20;
+
 /// Forbids core dumps, which would hold credentials.
 pub(crate) fn no_core_dumps() {
     #[cfg(unix)]
@@ -11,6 +14,14 @@ pub(crate) fn no_core_dumps() {
         };
         setrlimit(Resource::Core, limit).ok();
     }
+}
+
+/// Lets the C library's allocator keep buffers that will be wanted again at once. By itself glibc gives what is free
+/// at the heap's end back to the system from 128 KiB on, and an upload had the pages of its buffers made anew for every
+/// frame, which took half as much CPU again (benches/README.md). Once it has freed a large piece it
+/// keeps twice as much as that (mallopt(3), `M_MMAP_THRESHOLD`). This one is not written to, so it has no pages.
+pub(crate) fn keep_buffers() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(BUFFERS)));
 }
 
 /// Allows as many open files as the system lets us have: every forwarded connection takes one.

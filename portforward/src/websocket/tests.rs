@@ -393,6 +393,25 @@ impl AsyncWrite for Noting {
     }
 }
 
+/// What a client writes leaves with a flush, or once a DATA frame of ours has come together: then in one write.
+#[tokio::test]
+async fn a_clients_messages_leave_together() {
+    let io = Noting {
+        vectored: true,
+        room: usize::MAX,
+        writes: Vec::new(),
+        wire: BytesMut::new(),
+    };
+    let config = wsstream::Config::stream(Role::Client);
+    let mut stream = WsByteStream::new(io, BytesMut::new(), config).unwrap();
+    stream.write_all(&vec![7; 4 * MESSAGE]).await.unwrap();
+    assert_eq!(stream.io.writes, [[64 << 10; 4]]);
+    stream.write_all(b"little").await.unwrap();
+    assert_eq!(stream.io.writes.len(), 1);
+    stream.flush().await.unwrap();
+    assert_eq!(stream.io.writes.len(), 2);
+}
+
 /// A server's payload goes to the socket from where it lies, in one write with its head; wherever that is cut, the rest
 /// follows. A transport without vectored writes, and a client, write one buffer.
 #[tokio::test]
@@ -419,6 +438,11 @@ async fn a_servers_payload_is_written_where_it_lies() {
             let slices = [head, payload, tail].map(IoSlice::new);
             let n = stream.write_vectored(&slices).await.unwrap();
             assert_eq!(n, 20_000);
+            // A client gathers.
+            assert!(role == Role::Server || stream.io.writes.is_empty());
+            let mut cx = Context::from_waker(Waker::noop());
+            let flushed = Pin::new(&mut stream).poll_flush(&mut cx);
+            assert_eq!(flushed.is_ready(), room == usize::MAX);
             if room > 0 {
                 assert_eq!(stream.io.writes[0], writes);
             }
