@@ -23,6 +23,8 @@ pub(crate) struct Machine {
     cpu: String,
     cores: usize,
     kernel: String,
+    /// How TCP reacts to congestion: on loopback, too, it decides how much is written at a time.
+    tcp: String,
     date: String,
     pf: String,
     kubectl: Option<String>,
@@ -39,8 +41,8 @@ impl Machine {
         Self {
             cpu,
             cores,
-            kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")
-                .map_or_else(|_| unknown(), |text| text.trim().to_owned()),
+            kernel: sysctl("kernel/osrelease"),
+            tcp: sysctl("net/ipv4/tcp_congestion_control"),
             date: says(Path::new("date"), ["-u", "+%Y-%m-%d %H:%M UTC"]).unwrap_or_else(unknown),
             pf: says(&args.pf, ["--version"])
                 .and_then(|text| Some(text.lines().next()?.trim_start_matches("pf ").to_owned()))
@@ -52,7 +54,7 @@ impl Machine {
 
     pub(crate) fn json(&self) -> Value {
         json!({
-            "cpu": self.cpu, "cores": self.cores, "kernel": self.kernel, "date": self.date,
+            "cpu": self.cpu, "cores": self.cores, "kernel": self.kernel, "tcp": self.tcp, "date": self.date,
             "pf": self.pf, "kubectl": self.kubectl, "api_server": self.server,
         })
     }
@@ -62,10 +64,11 @@ impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "machine: {}, {} cores, Linux {}; {}; load {}",
+            "machine: {}, {} cores, Linux {}, TCP {}; {}; load {}",
             self.cpu,
             self.cores,
             self.kernel,
+            self.tcp,
             self.date,
             load()
         )?;
@@ -79,6 +82,11 @@ impl fmt::Display for Machine {
 
 fn unknown() -> String {
     "unknown".to_owned()
+}
+
+fn sysctl(name: &str) -> String {
+    std::fs::read_to_string(format!("/proc/sys/{name}"))
+        .map_or_else(|_| unknown(), |text| text.trim().to_owned())
 }
 
 /// Its name, and how many: not those alone that this process may run on.
