@@ -13,9 +13,10 @@ use wsstream::{Config, ConfigError, ConnectionError, Outgoing, Read, Role, Tunne
 /// Payload bytes of a message: many small writes become one, and none makes a frame behind which
 /// a pong waits long. With a client's head of 8 bytes it fills four TLS records.
 const MESSAGE: usize = (64 << 10) - 8;
-/// Writes are refused while this much waits for the socket. As a client that is a DATA frame, in messages that leave
-/// in one write.
-const WRITE_AHEAD: usize = 256 << 10;
+/// Writes are refused while this much waits for a client's socket: a DATA frame, in messages that leave in one write;
+const GATHERED: usize = 256 << 10;
+/// and for a server's, which gathers nothing.
+const WRITE_AHEAD: usize = 128 << 10;
 
 /// A byte stream inside a WebSocket (PROTOCOL.md 5.2 to 5.4).
 ///
@@ -24,6 +25,8 @@ const WRITE_AHEAD: usize = 256 << 10;
 /// [`io::ErrorKind::ConnectionAborted`], with a [`wsstream::ConnectionError`] inside: it must never look
 /// like an end of file. Shutting down sends Close 1000 and closes the transport without waiting for the
 /// peer's, as both real ends do.
+///
+/// What a client writes may wait for a flush, for a read, or until 256 KiB have come together.
 ///
 /// Answers to pings are written by reading and by writing. The halves of a [`tokio::io::split`] may be polled from
 /// two tasks.
@@ -99,6 +102,14 @@ impl<T> WsByteStream<T> {
             write_failed: false,
             writer: None,
         })
+    }
+
+    fn is_full(&mut self) -> bool {
+        let most = match self.tunnel.role() {
+            Role::Client => GATHERED,
+            Role::Server => WRITE_AHEAD,
+        };
+        self.tunnel.outgoing().len() >= most
     }
 
     /// The transport.
@@ -215,7 +226,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WsByteStream<T> {
         }
         self.write_failed |= matches!(written, Poll::Ready(Err(_)));
         ready!(written)?;
-        if self.tunnel.role() == Role::Client && self.tunnel.outgoing().len() < WRITE_AHEAD {
+        if self.tunnel.role() == Role::Client && !self.is_full() {
             return Poll::Ready(Ok(()));
         }
         self.poll_out(cx)
@@ -309,7 +320,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WsByteStream<T> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        if this.tunnel.outgoing().len() >= WRITE_AHEAD || !this.tunnel.is_writable() {
+        if this.is_full() || !this.tunnel.is_writable() {
             let room = this.poll_out(cx);
             this.writer = room.is_pending().then(|| cx.waker().clone());
             ready!(room)?;

@@ -27,8 +27,6 @@ use tower::{Layer as _, ServiceExt as _};
 /// Bytes read from the kernel at once. TLS reads record by record, which without a buffer below it
 /// costs two calls for 16 KiB.
 const READ_BUFFER: usize = 256 << 10;
-/// Bytes that TLS encrypts before it writes them: a DATA frame of ours, in one call.
-const WRITE_BUFFER: usize = 256 << 10;
 /// For credentials that have to be fetched.
 const CREDENTIALS: Duration = Duration::from_secs(30);
 /// For all of TCP and TLS.
@@ -130,8 +128,7 @@ pub(crate) async fn connect_offering(
     };
     let tcp = BufReader::with_capacity(READ_BUFFER, tcp);
     match timeout_at(deadline, connector.connect(name, tcp)).await {
-        Ok(Ok(mut stream)) => {
-            stream.get_mut().1.set_buffer_limit(Some(WRITE_BUFFER));
+        Ok(Ok(stream)) => {
             tell(Dialled::Tls);
             Ok(Wire::Tls(Box::new(stream)))
         }

@@ -24,6 +24,9 @@ use tokio::task::JoinHandle;
 /// do not notice; on a session of its own it may wait for ever.
 const STALL: Duration = Duration::from_millis(700);
 
+/// Bytes that TLS of a session encrypts before it writes them: a DATA frame of ours, in one call.
+const WRITE_BUFFER: usize = 256 << 10;
+
 /// As long as a session can be told to wait.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -180,7 +183,10 @@ impl Place {
         config.lanes = recorder.is_none();
         Ok(match dial::connect(&self.config).await? {
             Wire::Plain(io) => upgrade(io, &request, way, recorder, config).await,
-            Wire::Tls(io) => upgrade(io, &request, way, recorder, config).await,
+            Wire::Tls(mut io) => {
+                io.get_mut().1.set_buffer_limit(Some(WRITE_BUFFER));
+                upgrade(io, &request, way, recorder, config).await
+            }
         })
     }
 

@@ -18,8 +18,8 @@ pub(crate) fn no_core_dumps() {
 
 /// Lets the C library's allocator keep buffers that will be wanted again at once. By itself glibc gives what is free
 /// at the heap's end back to the system from 128 KiB on, and an upload had the pages of its buffers made anew for every
-/// frame, which took half as much CPU again (benches/README.md). Once it has freed a large piece it
-/// keeps twice as much as that (mallopt(3), `M_MMAP_THRESHOLD`). This one is not written to, so it has no pages.
+/// frame, which took half as much CPU again (benches/e2e/README.md). Once it has freed a large piece it
+/// keeps twice as much as that (mallopt(3), `M_MMAP_THRESHOLD`). This one is not written to, so it costs no more than a page.
 pub(crate) fn keep_buffers() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity(BUFFERS)));
 }
