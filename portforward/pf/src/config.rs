@@ -227,7 +227,11 @@ fn proxy_of(
             )))
         }
         Some(Proxy::Environment(variable)) => {
-            let value = environment(variable).unwrap_or_default();
+            let mut value = Zeroizing::new(environment(variable).unwrap_or_default());
+            // As Go's HTTP client: a host alone is enough here.
+            if !value.contains("://") {
+                value = Zeroizing::new(format!("http://{}", *value));
+            }
             used(&value.as_str().into(), &format!("the proxy of {variable}"))
         }
     }

@@ -17,6 +17,8 @@ use zeroize::Zeroizing;
 const MORE: &str =
     "it has more than a host and a port; in user and password / is %2F, ? is %3F and # is %23";
 
+const SCHEMES: &str = "a proxy begins with http:// or socks5://";
+
 /// URL of a proxy, as a flag or a kubeconfig has it. The credentials in it are a secret: neither `Debug` nor `Display`
 /// shows them.
 #[derive(Clone)]
@@ -29,21 +31,18 @@ impl From<&str> for ProxyUrl {
 }
 
 impl ProxyUrl {
-    /// The URL, its credentials included, if such a proxy can be used.
+    /// The URL, its credentials included, if such a proxy can be used. Without a scheme it is none, as with kubectl.
     ///
     /// # Errors
     /// What is wrong with it, without a word of it that may be a secret.
     pub fn uri(&self) -> Result<Uri, String> {
         let text = self.0.expose_secret();
-        // As the variables of the environment have it.
-        let whole = if text.contains("://") {
-            Zeroizing::new(text.to_owned())
-        } else {
-            Zeroizing::new(format!("http://{text}"))
-        };
-        let uri: Uri = whole.parse().map_err(|_| "it is no URL".to_owned())?;
+        if !text.contains("://") {
+            return Err(SCHEMES.to_owned());
+        }
+        let uri: Uri = text.parse().map_err(|_| "it is no URL".to_owned())?;
         // A URI has no fragment: what stands behind it would be lost.
-        if whole.contains('#') {
+        if text.contains('#') {
             return Err(MORE.to_owned());
         }
         Through::of(&uri)?;
@@ -98,7 +97,7 @@ impl Through {
             // Names are the proxy's to look up with both, as with kubectl.
             "socks5" | "socks5h" => (Kind::Socks5, 1080),
             "https" => return Err("a proxy with https:// is not supported yet".to_owned()),
-            _ => return Err("a proxy begins with http:// or socks5://".to_owned()),
+            _ => return Err(SCHEMES.to_owned()),
         };
         let place = host(url);
         if place.is_empty() {
@@ -302,7 +301,6 @@ mod tests {
             ("http://proxy:3128", "http://proxy:3128"),
             ("http://me:hunter2@proxy:3128/", "http://***@proxy:3128"),
             ("socks5://me:hunter2@[::1]", "socks5://***@[::1]"),
-            ("proxy:3128", "http://proxy:3128"),
             ("https://me:hunter2@proxy", "***"),
         ] {
             let url = ProxyUrl::from(text);
@@ -317,6 +315,8 @@ mod tests {
             "http://",
             "http://hunter2 x",
             "",
+            "hunter2:3128",
+            "me:hunter2@proxy:3128",
             "http://me:hunter2/ss@proxy:3128",
             "http://me:12/hunter2@proxy:3128",
             "http://me:12?hunter2@proxy:3128",
