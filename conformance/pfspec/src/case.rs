@@ -118,6 +118,16 @@ impl Role {
             Self::Runtime => "runtime",
         }
     }
+
+    /// As users know it.
+    #[must_use]
+    pub fn server(self) -> &'static str {
+        match self {
+            Self::Gateway => "API server",
+            Self::Node => "kubelet",
+            Self::Runtime => "runtime",
+        }
+    }
 }
 
 /// Every kind of target.

@@ -60,37 +60,46 @@ pub enum Command {
 }
 
 /// The words of a command line that names no subcommand with the one that is meant: the built-in cluster is judged, or
-/// the server whose URL it is. A word that may be a subcommand misspelt stays: clap knows what is near.
-#[must_use]
-pub fn with_subcommand(mut words: Vec<OsString>) -> Vec<OsString> {
+/// the server whose URL it is.
+///
+/// # Errors
+/// Usage: the first word means neither a subcommand nor a case.
+pub fn with_subcommand(mut words: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
     let first = words.get(1).map(|word| word.to_string_lossy().into_owned());
     let meant: &[&str] = match first.as_deref() {
         None => &["server", "--embedded"],
         Some("-h" | "--help" | "-V" | "--version") => &[],
         Some(word) if word.contains("://") => &["server"],
-        Some(word) if word.starts_with('-') || names_cases(word) => &["server", "--embedded"],
-        Some(_) => &[],
+        Some(word) if word.starts_with('-') => &["server", "--embedded"],
+        Some(word) => meant_by(word)?,
     };
     let at = words.len().min(1);
     words.splice(at..at, meant.iter().map(OsString::from));
-    words
+    Ok(words)
 }
 
-/// Whether a word is about cases rather than a subcommand, perhaps misspelt.
-fn names_cases(word: &str) -> bool {
+/// What has to stand before a first word that is no option: nothing before a subcommand, the built-in cluster before
+/// cases.
+fn meant_by(word: &str) -> Result<&'static [&'static str], Failure> {
     let command = Cli::command();
     if word == "help" || command.find_subcommand(word).is_some() {
-        return false;
+        return Ok(&[]);
     }
     let catalogue = crate::catalogue::all();
     let is_pattern = word.contains(['/', '*', '?', '@']);
     // A group is no subcommand misspelt: `spdy` is near `spec`.
     if is_pattern || select::check(word, &catalogue).is_ok() {
-        return true;
+        return Ok(&["server", "--embedded"]);
     }
-    let mut commands = command.get_subcommands().map(clap::Command::get_name);
-    !commands.any(|name| strsim::levenshtein(name, word) <= 2)
-        && catalogue.iter().any(|case| case.id.contains(word))
+    let commands = command.get_subcommands().map(clap::Command::get_name);
+    let commands = commands.filter(|name| strsim::levenshtein(name, word) <= 2);
+    let commands: Vec<String> = commands.map(|name| format!("`pfspec {name}`")).collect();
+    let advice = select::advice(word, &catalogue, commands);
+    let end = if advice.ends_with('?') { "" } else { ";" };
+    Err(Failure::usage(format!(
+        "no subcommand and no case is named {word:?}; {advice}{end} `pfspec --help` shows the subcommands, and cases \
+         stand behind a target: `pfspec apiserver CASE`"
+    )))
 }
 
 /// Checks that no subcommand stands where cases do: behind options, where one is not looked for.
@@ -395,16 +404,14 @@ mod tests {
             ("pfspec --jobs 4", format!("{embedded} --jobs 4")),
             ("pfspec spdy/*", format!("{embedded} spdy/*")),
             ("pfspec spdy -q", format!("{embedded} spdy -q")),
-            ("pfspec joined", format!("{embedded} joined")),
             ("pfspec -x load", format!("{embedded} -x load")),
             ("pfspec http://h/p", "pfspec server http://h/p".to_owned()),
             ("pfspec --help", "pfspec --help".to_owned()),
-            ("pfspec serve", "pfspec serve".to_owned()),
             ("pfspec list spdy", "pfspec list spdy".to_owned()),
             ("pfspec help list", "pfspec help list".to_owned()),
         ] {
             let words = words.split(' ').map(OsString::from).collect();
-            let got = with_subcommand(words).join(" ".as_ref());
+            let got = with_subcommand(words).unwrap().join(" ".as_ref());
             assert_eq!(got.to_string_lossy(), meant);
         }
     }

@@ -11,7 +11,7 @@ use crate::replay::Replay;
 use crate::report::model::{LeftOut, Record};
 use crate::report::sink::Form;
 use crate::report::{one_line, plain};
-use crate::run::{EXCLUDED, NOT_ASKED_FOR, Report, choose_for, name_of, reserved};
+use crate::run::{self, EXCLUDED, NOT_ASKED_FOR, Report, choose_for, name_of, reserved};
 use crate::screen::Screen;
 use crate::select;
 use crate::spec;
@@ -19,9 +19,7 @@ use crate::spec::Clause;
 use crate::target::args::{Described, TargetArgs, describe};
 use crate::target::{Target, check_ways};
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
@@ -213,10 +211,9 @@ async fn replayed(
         return Ok(Exit::Interrupted);
     }
     let (target, args) = (&setting.target, &setting.args);
-    tokio::select! {
-        exit = replay.run(target, patience(args), args.quiet, screen) => Ok(exit),
-        () = interrupt.wait() => Ok(Exit::Interrupted),
-    }
+    Ok(replay
+        .run(target, patience(args), args.quiet, interrupt, screen)
+        .await)
 }
 
 /// Whether the target serves any way of the cases, which is asked unless the user forbids it; not if interrupted.
@@ -246,14 +243,8 @@ fn on_one_line(failure: &Failure) -> Failure {
 
 /// What `work` comes to; a panic in it is a failure too, so that the caller can still clean up.
 async fn caught<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let mut work = std::pin::pin!(work);
-    std::future::poll_fn(move |context| {
-        let polled = AssertUnwindSafe(|| work.as_mut().poll(context));
-        // What has panicked is not looked at again.
-        std::panic::catch_unwind(polled)
-            .unwrap_or_else(|_| Poll::Ready(Err(Failure::internal("a bug: see above"))))
-    })
-    .await
+    let caught = run::caught(work).await;
+    caught.unwrap_or_else(|_| Err(Failure::internal("a bug: see above")))
 }
 
 /// The target knows how long it may take.

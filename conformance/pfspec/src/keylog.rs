@@ -27,7 +27,7 @@ impl KeyFile {
     /// Opens it, for its owner alone.
     ///
     /// # Errors
-    /// Why not: others may read it, or it is no file.
+    /// Why not, and what to do: others may read it, it is somebody else's, or it is no file.
     pub fn open(path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.append(true).create(true);
@@ -39,7 +39,14 @@ impl KeyFile {
             let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
             options.mode(0o600).custom_flags(flags.bits().cast_signed());
         }
-        let file = options.open(path)?;
+        let file = options.open(path).map_err(|error| {
+            // The system's own word for it is a loop of links.
+            if path.is_symlink() {
+                let text = "it is a link, which may lead anywhere: name the file itself";
+                return io::Error::other(text);
+            }
+            error
+        })?;
         // Of what is open, not of a name that may mean something else by now.
         let metadata = file.metadata()?;
         if !metadata.is_file() {
@@ -48,8 +55,13 @@ impl KeyFile {
         #[cfg(unix)]
         {
             use std::os::unix::fs::MetadataExt as _;
-            if metadata.uid() != rustix::process::geteuid().as_raw() {
-                return Err(io::Error::other("it is somebody else's"));
+            let (owner, us) = (metadata.uid(), rustix::process::geteuid().as_raw());
+            if owner != us {
+                let text = format!(
+                    "it is somebody else's, who could read it: it belongs to user {owner}, and this is user {us}; name a \
+                     file of your own, or a new one"
+                );
+                return Err(io::Error::other(text));
             }
             let mode = metadata.mode() & 0o777;
             if mode & 0o077 != 0 {

@@ -8,7 +8,7 @@ use pfspec::exit::{Exit, Failure};
 use pfspec::judge::{check_words, judge, left_out};
 use pfspec::report::model::{Document, Listed};
 use pfspec::report::sink::Place;
-use pfspec::report::{diff, html};
+use pfspec::report::{counted, diff, html};
 use pfspec::screen::Screen;
 use pfspec::spec;
 use std::process::ExitCode;
@@ -16,7 +16,11 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     many_files();
     drop(rustls::crypto::ring::default_provider().install_default());
-    let words = with_subcommand(std::env::args_os().collect());
+    let mut screen = Screen::default();
+    let words = match with_subcommand(std::env::args_os().collect()) {
+        Ok(words) => words,
+        Err(failure) => return failed(&failure, &mut screen),
+    };
     let cli = match Cli::try_parse_from(words) {
         Ok(cli) => cli,
         Err(error) => {
@@ -30,17 +34,18 @@ fn main() -> ExitCode {
             .into();
         }
     };
-    let mut screen = Screen::default();
     // Whatever breaks in here is a bug, and has a code of its own.
     let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(cli, &mut screen)));
     let result = caught.unwrap_or_else(|_| Err(Failure::internal("a bug: see above")));
     match result {
         Ok(exit) => exit.into(),
-        Err(failure) => {
-            screen.say(&format!("error: {failure}"));
-            failure.exit.into()
-        }
+        Err(failure) => failed(&failure, &mut screen),
     }
+}
+
+fn failed(failure: &Failure, screen: &mut Screen) -> ExitCode {
+    screen.say(&format!("error: {failure}"));
+    failure.exit.into()
 }
 
 /// Allows as many open files as cases that hold hundreds of connections need, as far as the system lets us. Of millions,
@@ -150,9 +155,9 @@ fn compare(args: &DiffArgs, screen: &mut Screen) -> Result<Exit, Failure> {
     } else {
         screen.print(&diff::text(&changes));
         screen.say(&format!(
-            "{} of {} results differ",
-            changes.len(),
-            behind.results.len()
+            "{} in {}",
+            counted(changes.len(), "difference", "differences"),
+            counted(behind.results.len(), "result", "results")
         ));
     }
     Ok(if changes.is_empty() {

@@ -7,8 +7,9 @@ mod play;
 
 use crate::case::{Case, Stop, Way};
 use crate::exit::{Exit, Failure};
+use crate::interrupt::Interrupt;
 use crate::report::model::{Document, LeftOut, Record};
-use crate::report::plain;
+use crate::report::{counted, plain};
 use crate::run::{EXCLUDED, NOT_ASKED_FOR, name_of};
 use crate::screen::Screen;
 use crate::target::Target;
@@ -101,12 +102,14 @@ impl Replay {
         Ok(self)
     }
 
-    /// Sends all of it, one case after the other. `quiet` says nothing of those that are answered the same.
+    /// Sends all of it, one case after the other. `quiet` says nothing of those that are answered the same. An interrupt
+    /// ends it: what came until then is counted.
     pub async fn run(
         &self,
         target: &Arc<Target>,
         patience: Duration,
         quiet: bool,
+        interrupt: &Interrupt,
         screen: &mut Screen,
     ) -> Exit {
         let (mut same, mut more, mut other) = (0_usize, 0_usize, 0_usize);
@@ -116,12 +119,21 @@ impl Replay {
             let (name, reason) = (plain(&left.name), plain(&left.reason));
             screen.print(&format!("SKIP {name}: {reason}\n"));
         }
+        let mut cut = false;
         for recording in &self.recordings {
             let name = &recording.record.name;
             let outcome = if let Some(reason) = recording.missing() {
                 Outcome::Skipped(reason)
             } else {
-                let outcome = self.one(recording, target, patience).await;
+                let outcome = tokio::select! {
+                    // What has come counts.
+                    biased;
+                    outcome = self.one(recording, target, patience) => outcome,
+                    () = interrupt.wait() => {
+                        cut = true;
+                        break;
+                    }
+                };
                 failed += usize::from(matches!(outcome, Outcome::Skipped(_)));
                 outcome
             };
@@ -129,7 +141,8 @@ impl Replay {
                 Outcome::Same(count) => {
                     same += 1;
                     if !quiet {
-                        screen.print(&format!("SAME {name}: {count} answers\n"));
+                        let answers = counted(count, "answer", "answers");
+                        screen.print(&format!("SAME {name}: {answers}\n"));
                     }
                 }
                 Outcome::More(lines) => {
@@ -146,10 +159,18 @@ impl Replay {
                 }
             }
         }
+        let missing = if cut {
+            "Interrupted: cases are missing.\n"
+        } else {
+            ""
+        };
         screen.print(&format!(
-            "\n{}: {same} answered the same, {more} with more behind it, {other} otherwise; {skipped} not sent\n",
+            "\n{missing}{}: {same} answered the same, {more} with more behind it, {other} otherwise; {skipped} not sent\n",
             plain(&target.name)
         ));
+        if cut {
+            return Exit::Interrupted;
+        }
         match (other, failed, same + more) {
             (1.., ..) => Exit::Departures,
             (0, 0, 1..) => Exit::Expected,
@@ -219,6 +240,7 @@ impl Recording {
         if !any {
             return Some("nothing was sent".to_owned());
         }
-        (left > 0).then(|| format!("the report has kept all but {left} bytes of what was sent"))
+        let left = (left > 0).then(|| counted(left, "byte", "bytes"));
+        left.map(|left| format!("the report has kept all but {left} of what was sent"))
     }
 }

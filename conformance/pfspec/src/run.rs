@@ -6,8 +6,11 @@ use crate::probe::ending::Ending;
 use crate::probe::log::{Chunk, Item, Log};
 use crate::target::{self, Target};
 use crate::trial::Trial;
+use std::any::Any;
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
@@ -190,16 +193,14 @@ async fn one(
         };
         let run = case.run;
         let deadline = case.deadline;
-        // A bug in one case is no reason to lose the others.
-        let caught =
-            tokio::spawn(async move { tokio::time::timeout(deadline, run(&mut trial)).await });
-        let handle = Aborting(caught);
-        match handle.wait().await {
+        // A bug in one case is no reason to lose the others. In this task: with it the case is gone, and what it started.
+        let work = async { tokio::time::timeout(deadline, run(&mut trial)).await };
+        match caught(work).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(Stop::Inconclusive(format!(
                 "the case did not end within its {deadline:?}"
             ))),
-            Err(error) => Err(Stop::Bug(error.to_string())),
+            Err(panic) => Err(Stop::Bug(words_of(panic.as_ref()))),
         }
     };
     let outcome = match outcome {
@@ -241,19 +242,24 @@ async fn one(
     }
 }
 
-/// A task that ends with whoever waits for it.
-struct Aborting<T>(tokio::task::JoinHandle<T>);
-
-impl<T> Aborting<T> {
-    async fn wait(mut self) -> Result<T, tokio::task::JoinError> {
-        (&mut self.0).await
-    }
+/// What `work` comes to, or what it has panicked with.
+pub(crate) async fn caught<T>(work: impl Future<Output = T>) -> std::thread::Result<T> {
+    let mut work = std::pin::pin!(work);
+    std::future::poll_fn(move |context| {
+        let polled = AssertUnwindSafe(|| work.as_mut().poll(context));
+        match std::panic::catch_unwind(polled) {
+            Ok(polled) => polled.map(Ok),
+            // It is not looked at again.
+            Err(panic) => Poll::Ready(Err(panic)),
+        }
+    })
+    .await
 }
 
-impl<T> Drop for Aborting<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+fn words_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("it panicked: {}", text.unwrap_or("see above"))
 }
 
 /// A case that does not run, and why.
@@ -379,9 +385,36 @@ mod tests {
         let reports = ran(vec![(case, Way::Spdy)]).await;
         let outcomes: Vec<&Outcome> = reports.iter().map(|report| &report.outcome).collect();
         assert!(
-            matches!(outcomes.as_slice(), [Err(Stop::Bug(_))]),
+            matches!(outcomes.as_slice(), [Err(Stop::Bug(text))] if text.contains("a slip")),
             "{outcomes:?}"
         );
+    }
+
+    /// A case that says when it is gone.
+    fn hangs(t: &mut Trial) -> Running<'_> {
+        Box::pin(async {
+            let _held = t.target.clone();
+            std::future::pending().await
+        })
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_interrupted_case_is_gone() {
+        let (stop, stopped) = watch::channel(false);
+        let target = nowhere();
+        let case = Case::must("a/a", "", &[], hangs);
+        let plan = plan(vec![(case, Way::Spdy)]);
+        let interrupt = async {
+            // It is held by the caller, the run, its task, the trial, and the case.
+            while Arc::strong_count(&target) < 5 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            stop.send_replace(true);
+        };
+        let mut tell = |_: &Report| {};
+        let run = run(target.clone(), &plan, stopped, &mut tell);
+        let (reports, ()) = tokio::join!(run, interrupt);
+        assert_eq!((reports.len(), Arc::strong_count(&target)), (0, 1));
     }
 
     #[test]

@@ -64,15 +64,23 @@ pub fn check(word: &str, catalogue: &[Case]) -> Result<(), Failure> {
     if means_any {
         return Ok(());
     }
-    let near = near(word, catalogue);
-    let near = if word.contains(':') {
+    let advice = advice(word, catalogue, Vec::new());
+    Err(Failure::usage(format!(
+        "no case is named {word:?}; {advice}"
+    )))
+}
+
+/// What helps whoever has written a word that means nothing. `others` are near it and no cases.
+#[must_use]
+pub fn advice(word: &str, catalogue: &[Case], mut others: Vec<String>) -> String {
+    others.extend(near(word, catalogue));
+    if word.contains(':') {
         "a URL begins with http:// or https://".to_owned()
-    } else if near.is_empty() {
+    } else if others.is_empty() {
         "`pfspec list` shows all".to_owned()
     } else {
-        format!("did you mean {}?", near.join(", "))
-    };
-    Err(Failure::usage(format!("no case is named {word:?}; {near}")))
+        format!("did you mean {}?", others.join(", "))
+    }
 }
 
 /// Up to three names of cases or groups near a word.
@@ -92,11 +100,15 @@ fn near(word: &str, catalogue: &[Case]) -> Vec<String> {
     }
     let mut all: Vec<(usize, usize, String)> = Vec::new();
     for name in names {
-        let distance = strsim::levenshtein(plain, &name);
         let is_part = !plain.is_empty() && name.contains(plain);
-        if is_part || distance <= name.len().max(plain.len()) / 3 {
-            // What it is part of is as near as what a typo makes of it.
-            let distance = if is_part { 1 } else { distance };
+        // Who names the last word of an id alone may have misspelt it as well.
+        let last = name.rsplit('/').next().unwrap_or_default();
+        let typos = [name.as_str(), last].into_iter().filter_map(|name| {
+            let distance = strsim::levenshtein(plain, name);
+            (distance <= name.len().max(plain.len()) / 3).then_some(distance)
+        });
+        // What it is part of is as near as what a typo makes of it.
+        if let Some(distance) = is_part.then_some(1).or_else(|| typos.min()) {
             all.push((distance, name.len(), name));
         }
     }
@@ -216,6 +228,8 @@ mod tests {
             ("spdy/fram", "did you mean spdy/frame,"),
             ("spdy/frme/*", "did you mean spdy/frame"),
             ("joine", "did you mean ws/frame/joined, spdy/frame/joined"),
+            ("joind", "did you mean ws/frame/joined, spdy/frame/joined"),
+            ("frobnicate", "`pfspec list` shows all"),
             ("localhost:8080", "a URL begins with http:// or https://"),
         ] {
             let text = check(word, &catalogue).err().map(|error| error.text);

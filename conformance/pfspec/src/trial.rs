@@ -169,6 +169,7 @@ impl Trial {
     }
 
     fn placed(&self, placed: Result<Place, NoPlace>) -> Result<Ready, Stop> {
+        let to = |what: &str| format!("{what} to the {}", self.target.role.server());
         match placed {
             Ok(place) => {
                 let hidden = secrets(&place);
@@ -181,8 +182,8 @@ impl Trial {
                     path: place.path,
                 })
             }
-            Err(NoPlace::Unreachable(text)) => Err(Stop::departure("a connection", text)),
-            Err(NoPlace::NoTls(text)) => Err(Stop::departure("a connection with TLS", text)),
+            Err(NoPlace::Unreachable(text)) => Err(Stop::departure(to("a connection"), text)),
+            Err(NoPlace::NoTls(text)) => Err(Stop::departure(to("a connection with TLS"), text)),
             Err(NoPlace::NotOffered(text)) => Err(Stop::Unsupported(text)),
             Err(NoPlace::Elsewhere(text)) => Err(Stop::Inconclusive(text)),
         }

@@ -7,7 +7,7 @@ use crate::exit::{Exit, Failure};
 use crate::expect::{self, Expectation, Expectations, Known};
 use crate::report::model::{Document, FORMAT, Record, RunInfo, Summary, TargetInfo, Tool};
 use crate::report::sink::{Form, Place, Wanted, render};
-use crate::report::{pcapng, plain, wire};
+use crate::report::{counted, pcapng, plain, wire};
 use crate::run::Report;
 use crate::screen::Screen;
 use std::collections::BTreeSet;
@@ -305,10 +305,10 @@ fn summary(document: &Document) -> String {
         text.push_str("Stopped at the first departure: cases are missing.\n");
     }
     text.push_str(&format!(
-        "{}: {}\n{} results in {:.1} s: {}; {} left out\nseed {}\n",
+        "{}: {}\n{} in {:.1} s: {}; {} left out\nseed {}\n",
         plain(&document.target.name),
         document.judgement(),
-        summary.total,
+        counted(summary.total, "result", "results"),
         run.seconds,
         summary.words(),
         document.left_out.len(),

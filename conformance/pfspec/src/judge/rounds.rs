@@ -207,10 +207,17 @@ fn record_of(setting: &Setting, report: &Report, seed: u64) -> Record {
     if args.no_preflight {
         words.push("--no-preflight".to_owned());
     }
+    let known = setting.expectations.of(&report.case, report.way);
+    // Without its file it would be judged otherwise.
+    if let (Some(_), Some(file)) = (known, &args.expect) {
+        words.extend(["--expect".to_owned(), file.display().to_string()]);
+        if args.allow_unexpected_pass {
+            words.push("--allow-unexpected-pass".to_owned());
+        }
+    }
     words.extend(["--case".to_owned(), report.name()]);
     let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
     let mut record = Record::new(report, &setting.clauses, seed, words.join(" "));
-    let known = setting.expectations.of(&report.case, report.way);
     let allow = setting.args.allow_unexpected_pass;
     let standing = expect::compare(report.word, &record.seen, known, setting.args.strict, allow);
     standing.name().clone_into(&mut record.standing);

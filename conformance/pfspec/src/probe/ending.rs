@@ -41,6 +41,19 @@ impl Sign {
             Self::Ended(End::Failed(what)) => format!("failed: {what}"),
         }
     }
+
+    /// Whether it is a frame of the server's.
+    fn is_a_frame(&self) -> bool {
+        matches!(self, Self::Goaway(_) | Self::Ended(End::Close(..)))
+    }
+
+    /// Whether no byte of the server comes behind it.
+    fn ends_transport(&self) -> bool {
+        matches!(
+            self,
+            Self::Ended(End::Closed | End::Cut | End::Reset | End::Failed(_))
+        )
+    }
 }
 
 /// How a connection ended, in one word.
@@ -128,8 +141,12 @@ impl Signs {
         let signs = self.0.entry(connection).or_default();
         // A server may say GOAWAY as often as it likes: the end is kept all the same.
         let room = SIGNS - usize::from(!matches!(sign, Sign::Ended(_)));
-        if signs.len() < room && signs.last().map(|(_, last)| last) != Some(&sign) {
-            signs.push((at, sign));
+        // Frames that came with the end, or while the judge wrote, are looked at behind it, and came before it.
+        let ended = signs.last().is_some_and(|(_, last)| last.ends_transport());
+        let place = signs.len() - usize::from(ended && sign.is_a_frame());
+        let before = place.checked_sub(1).and_then(|before| signs.get(before));
+        if signs.len() < room && before.map(|(_, before)| before) != Some(&sign) {
+            signs.insert(place, (at, sign));
         }
     }
 
@@ -190,6 +207,23 @@ mod tests {
                 How::Fin,
                 "GOAWAY status=0, then FIN",
                 Some(ms(1)),
+            ),
+            // Read together, and looked at later.
+            (
+                vec![Sign::Ended(End::Closed), Sign::Goaway(0)],
+                How::Fin,
+                "GOAWAY status=0, then FIN",
+                Some(ms(0)),
+            ),
+            // Not of a server that has ended: the FIN and its time say more.
+            (
+                vec![
+                    Sign::Ended(End::Closed),
+                    Sign::Ended(End::Malformed("x".to_owned())),
+                ],
+                How::Fin,
+                "FIN, then malformed bytes, not read on: x",
+                Some(ms(0)),
             ),
             (
                 vec![Sign::Ended(close.clone()), Sign::Ended(End::Reset)],

@@ -11,6 +11,10 @@ use tokio::time::Instant;
 const HEAD: usize = 64 << 10;
 /// Largest body of an answer that is read.
 const BODY: usize = 1 << 20;
+/// How soon behind a refusal a server ends the connection, if it does.
+const SOON: Duration = Duration::from_millis(20);
+/// The same where it says that it will.
+const ANNOUNCED: Duration = Duration::from_secs(1);
 
 /// A request: a head as it will stand on the wire.
 #[derive(Debug, Clone)]
@@ -198,9 +202,23 @@ impl Connection {
                     self.body(&mut answer, deadline).await?;
                     let text = self.log.blot(&answer.text());
                     answer.start = text.trim().chars().take(200).collect();
+                    self.see_end(&answer, patience).await;
                     return Ok(answer);
                 }
             }
+        }
+    }
+
+    /// Most cases ask nothing behind a refusal, and so would not see how the connection ended.
+    async fn see_end(&mut self, answer: &Answer, patience: Duration) {
+        let mut tokens = answer.all("connection").flat_map(|list| list.split(','));
+        let limit = if tokens.any(|token| token.trim().eq_ignore_ascii_case("close")) {
+            ANNOUNCED.min(patience)
+        } else {
+            SOON
+        };
+        if self.buffer.is_empty() {
+            self.fill(Instant::now() + limit).await;
         }
     }
 
@@ -409,7 +427,7 @@ mod tests {
         (connection, far)
     }
 
-    const SOON: Duration = Duration::from_millis(500);
+    const PATIENCE: Duration = Duration::from_millis(500);
 
     #[tokio::test]
     async fn a_body_ends_where_it_ends() {
@@ -430,13 +448,13 @@ mod tests {
                     far.write_all(&rest).await.unwrap();
                     std::future::pending::<()>().await;
                 });
-                let answer = connection.answer(SOON).await.unwrap();
+                let answer = connection.answer(PATIENCE).await.unwrap();
                 assert_eq!(
                     (answer.status, answer.text().as_str()),
                     (400, "hi"),
                     "{body}"
                 );
-                let answer = connection.answer(SOON).await.unwrap();
+                let answer = connection.answer(PATIENCE).await.unwrap();
                 assert_eq!((answer.status, answer.text().as_str()), (204, ""), "{body}");
                 assert!(connection.buffer.is_empty());
             }
@@ -450,8 +468,8 @@ mod tests {
               HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\nHTTP/1.1 101 Switching\r\n\r\nspdy",
         )
         .await;
-        assert_eq!(connection.answer(SOON).await.unwrap().status, 304);
-        assert_eq!(connection.answer(SOON).await.unwrap().status, 101);
+        assert_eq!(connection.answer(PATIENCE).await.unwrap().status, 304);
+        assert_eq!(connection.answer(PATIENCE).await.unwrap().status, 101);
         assert_eq!(&connection.buffer[..], b"spdy");
     }
 
@@ -476,7 +494,7 @@ mod tests {
         for (body, words) in table {
             let (mut connection, _far) =
                 heard(format!("HTTP/1.1 400 Bad\r\n{body}").as_bytes()).await;
-            let stop = connection.answer(SOON).await.unwrap_err();
+            let stop = connection.answer(PATIENCE).await.unwrap_err();
             assert!(matches!(stop, Stop::Departure { .. }), "{stop}");
             assert!(stop.to_string().contains(words), "{stop}");
         }
@@ -490,7 +508,7 @@ mod tests {
         ] {
             let (mut connection, _far) =
                 heard(format!("HTTP/1.1 200 OK\r\n{body}").as_bytes()).await;
-            let stop = connection.answer(SOON).await.unwrap_err();
+            let stop = connection.answer(PATIENCE).await.unwrap_err();
             assert!(matches!(stop, Stop::Inconclusive(_)), "{stop}");
         }
     }

@@ -280,12 +280,7 @@ fn close_sent(bytes: &[u8]) -> Option<u16> {
     if first & 15 != CLOSE {
         return None;
     }
-    let head = match second & 0x7f {
-        126 => 4,
-        127 => 10,
-        _ => 2,
-    };
-    let mut rest = bytes.get(head..)?;
+    let mut rest = bytes.get(head_of(*second)..)?;
     let mut key = [0; 4];
     if second & 0x80 != 0 {
         key = *rest.split_off(..4)?.first_chunk()?;
@@ -295,6 +290,15 @@ fn close_sent(bytes: &[u8]) -> Option<u16> {
         [high, low, ..] => u16::from_be_bytes([high ^ a, low ^ b]),
         _ => 1005,
     })
+}
+
+/// Bytes before the mask, or the payload where there is none, of a frame with this second byte.
+pub(crate) fn head_of(second: u8) -> usize {
+    match second & 0x7f {
+        126 => 4,
+        127 => 10,
+        _ => 2,
+    }
 }
 
 /// Code and reason of a Close; 1005 and nothing if it has none (RFC 6455, sections 5.5.1 and 7.4).

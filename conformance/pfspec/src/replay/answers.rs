@@ -2,6 +2,7 @@
 //! server's to choose, and with the bytes of DATA and of channels joined, since frames and messages are too.
 
 use crate::probe::http::dechunk;
+use crate::probe::websocket::head_of;
 use crate::report::plain;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use std::collections::{BTreeMap, BTreeSet};
@@ -151,6 +152,7 @@ impl Answers {
         );
         let part = match (came.layer, id) {
             ("http", _) => Part::Heads,
+            ("transport", _) if self.is_refused() => return,
             ("transport", _) => Part::End,
             ("websocket", _) if tunnelled && !came.text.contains("Close") => return,
             ("spdy", Some(id)) if of_stream => Part::Stream(id),
@@ -171,6 +173,16 @@ impl Answers {
                 _ => Answer::Text(came.text.to_owned()),
             });
         }
+    }
+
+    /// Whether all that came was HTTP, and no switch: most cases ask nothing behind that, and whether the end of such a
+    /// connection is seen is a matter of milliseconds.
+    fn is_refused(&self) -> bool {
+        let switches =
+            |answer: &Answer| matches!(answer, Answer::Text(text) if text.starts_with("101"));
+        let only =
+            |(part, all): (&Part, &Vec<Answer>)| *part == Part::Heads && !all.iter().any(switches);
+        !self.0.is_empty() && self.0.iter().all(only)
     }
 
     /// How many there are.
@@ -299,12 +311,8 @@ fn join(all: &mut Vec<Answer>, new: &[u8], more: usize, ends: bool) {
 fn message(came: Came<'_>) -> Option<(u8, Vec<u8>, usize)> {
     const WHOLE_TEXT: u8 = 0x81;
     const WHOLE_BINARY: u8 = 0x82;
-    let (first, second) = (came.bytes.first()?, came.bytes.get(1)?);
-    let head = match second {
-        126 => 4,
-        127 => 10,
-        _ => 2,
-    };
+    let first = came.bytes.first()?;
+    let head = head_of(*came.bytes.get(1)?);
     let (channel, rest) = came.bytes.get(head..)?.split_first()?;
     let length = came.length.checked_sub(head + 1)?;
     match *first {
@@ -411,6 +419,23 @@ mod tests {
             "  connection 2, stream 1\n  - 2 bytes and FIN: \"ab\"\n  + 1 bytes: \"a\"\n  \
              connection 2, end\n  - connection closed\n  + nothing\n"
         );
+    }
+
+    #[test]
+    fn the_end_of_a_refused_connection() {
+        let end = ("transport", "connection closed", &b""[..]);
+        for (head, is_compared) in [
+            ("400 Bad Request", false),
+            ("101 Switching Protocols", true),
+        ] {
+            let head = ("http", head, &b""[..]);
+            let (open, ended) = (answers(&[head]), answers(&[head, end]));
+            assert_eq!(open.covers(&ended), !is_compared);
+            assert_eq!(ended.difference(&open, 1).is_other, is_compared);
+            assert_eq!(ended.count(), 1 + usize::from(is_compared));
+        }
+        // Without any answer it is all that there is.
+        assert!(answers(&[end]).difference(&answers(&[]), 1).is_other);
     }
 
     #[test]

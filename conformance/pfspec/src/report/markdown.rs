@@ -1,7 +1,7 @@
 //! Markdown that fits a comment.
 
 use super::model::{Document, Record};
-use super::plain;
+use super::{counted, plain};
 
 /// GitHub takes 65 536 characters.
 const LONGEST: usize = 60_000;
@@ -25,9 +25,9 @@ pub fn write(document: &Document) -> String {
         text.push_str("**Stopped at the first departure: cases are missing.**\n\n");
     }
     text.push_str(&format!(
-        "**{}**. {} results in {:.1} s: {}. Seed {}.\n",
+        "**{}**. {} in {:.1} s: {}. Seed {}.\n",
         document.judgement(),
-        summary.total,
+        counted(summary.total, "result", "results"),
         run.seconds,
         summary.words(),
         run.seed
@@ -59,7 +59,8 @@ pub fn write(document: &Document) -> String {
         }
     }
     if left > 0 {
-        text.push_str(&format!("\n{left} more are in the other reports.\n"));
+        let are = counted(left, "more is", "more are");
+        text.push_str(&format!("\n{are} in the other reports.\n"));
     }
     if let Some(first) = document.results.iter().find(|r| !r.is_expected()) {
         text.push_str(&format!(

@@ -40,6 +40,12 @@ pub fn one_line(text: &str) -> String {
     plain(&lines.join("; "))
 }
 
+/// A number and what is counted: `1 departure`, `2 departures`.
+#[must_use]
+pub fn counted(number: usize, one: &str, more: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { more })
+}
+
 /// Lower-case hexadecimal.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
@@ -97,6 +103,8 @@ mod tests {
             plain("a\u{1b}[2Jb\nc\u{202e}d é"),
             "a\\u{1b}[2Jb\\nc\\u{202e}d é"
         );
+        let bytes = [0, 1, 2].map(|number| counted(number, "byte", "bytes"));
+        assert_eq!(bytes, ["0 bytes", "1 byte", "2 bytes"]);
         assert_eq!(hex(&[0, 0xff, 0x1a]), "00ff1a");
         assert_eq!(unhex("00ff1a"), Some(vec![0, 0xff, 0x1a]));
         assert_eq!(unhex("0"), None);

@@ -1,7 +1,7 @@
 //! What the JSON report holds: everything that is known of a run. Its schema is `report.schema.json`.
 
 use super::closes::{self, Close};
-use super::hex;
+use super::{counted, hex};
 use crate::case::{Case, Seen, Stop, Way, Word};
 use crate::expect::{Expectation, Standing};
 use crate::probe::log::{Item, Side};
@@ -467,13 +467,21 @@ impl Summary {
     /// What is not as expected; empty if all is.
     fn unexpected(&self) -> String {
         let counts = [
-            (self.departures, "departures"),
-            (self.unexpected_passes, "unexpected passes"),
-            (self.unexpected_inconclusive, "came to nothing"),
-            (self.flaky, "flaky"),
+            (self.departures, "departure", "departures"),
+            (
+                self.unexpected_passes,
+                "unexpected pass",
+                "unexpected passes",
+            ),
+            (
+                self.unexpected_inconclusive,
+                "came to nothing",
+                "came to nothing",
+            ),
+            (self.flaky, "flaky", "flaky"),
         ];
-        let there = counts.iter().filter(|(count, _)| *count > 0);
-        let words: Vec<String> = there.map(|(n, word)| format!("{n} {word}")).collect();
+        let there = counts.iter().filter(|(count, ..)| *count > 0);
+        let words: Vec<String> = there.map(|(n, one, more)| counted(*n, one, more)).collect();
         words.join(", ")
     }
 }

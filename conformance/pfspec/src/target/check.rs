@@ -194,7 +194,6 @@ async fn ask(
 fn no_place(target: &Target, none: NoPlace) -> Unusable {
     match none {
         NoPlace::NoTls(text) => {
-            let text = text.lines().next().unwrap_or_default();
             let advice = if text.contains("InvalidContentType") || text.contains("corrupt message")
             {
                 "perhaps it serves plain HTTP, and its URL begins with http://"
@@ -206,7 +205,6 @@ fn no_place(target: &Target, none: NoPlace) -> Unusable {
             Unusable::new(Trouble::Tls, text)
         }
         NoPlace::Unreachable(text) => {
-            let text = text.lines().next().unwrap_or_default();
             let text = format!(
                 "{}: cannot reach the target: {text}; check that it runs, its address, and what stands between",
                 target.name

@@ -11,6 +11,7 @@ mod options;
 mod pod;
 mod runtime;
 mod server;
+mod url_cmd;
 
 pub use apiserver::{ApiServerArgs, POD_IMAGE, RBAC};
 pub(crate) use check::answers;

@@ -4,17 +4,11 @@ use super::cri::Cri;
 use super::endpoint::{Asked, Route};
 use super::options::{self, BadUse, Describe, Tls};
 use super::server::ServerArgs;
-use super::{NoPlace, Place, Placing, Reach, Target, Who, finish};
+use super::{NoPlace, Place, Placing, Reach, Target, Who, finish, url_cmd};
 use crate::case::Role;
-use crate::probe::secrets::Secrets;
 use crate::profile::{Profile, streaming_server};
+use crate::report::one_line;
 use anyhow::{Context as _, bail};
-use std::process::Stdio;
-use std::time::Duration;
-use tokio::process::Command;
-
-/// For one run of `--url-cmd`.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A runtime's streaming server.
 #[derive(Debug, Clone, clap::Args)]
@@ -136,51 +130,7 @@ impl Source {
     async fn url(&self, ports: &[u16]) -> anyhow::Result<String> {
         match self {
             Self::Cri(cri, sandbox) => cri.port_forward(sandbox, ports).await,
-            Self::Command(command) => printed(command, ports).await,
-        }
-    }
-}
-
-/// What a command prints.
-async fn printed(command: &str, ports: &[u16]) -> anyhow::Result<String> {
-    let (shell, flag) = if cfg!(windows) {
-        ("cmd", "/C")
-    } else {
-        ("sh", "-c")
-    };
-    let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
-    let running = Command::new(shell)
-        .args([flag, command])
-        .env("PFSPEC_PORTS", ports.join(","))
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = match tokio::time::timeout(PATIENCE, running).await {
-        Ok(output) => output.context("--url-cmd")?,
-        Err(_) => bail!("--url-cmd took longer than {PATIENCE:?}"),
-    };
-    // Shells and programs repeat what they were told, and that may be a token.
-    let mut told = Secrets::default();
-    for word in command
-        .split(|c: char| c.is_whitespace() || "'\"".contains(c))
-        .skip(1)
-    {
-        told.add(word.as_bytes());
-    }
-    let said = told.finder().text(&String::from_utf8_lossy(&output.stderr));
-    let said = said.trim();
-    if !output.status.success() {
-        bail!("--url-cmd failed, {}: {said}", output.status);
-    }
-    let printed = String::from_utf8_lossy(&output.stdout);
-    let mut words = printed.split_whitespace();
-    match (words.next(), words.next()) {
-        (Some(url), None) => Ok(url.to_owned()),
-        (None, _) => bail!("--url-cmd printed no URL; on stderr: {said:?}"),
-        // Not what it printed: that may hold a token.
-        (Some(_), Some(_)) => {
-            let count = printed.split_whitespace().count();
-            bail!("--url-cmd printed more than a URL: {count} words")
+            Self::Command(command) => url_cmd::printed(command, ports, url_cmd::PATIENCE).await,
         }
     }
 }
@@ -193,7 +143,7 @@ struct Runtime {
 
 impl Runtime {
     async fn connect(&self, asked: Asked, ports: &[u16]) -> Result<Place, NoPlace> {
-        let elsewhere = |error: anyhow::Error| NoPlace::Elsewhere(format!("{error:#}"));
+        let elsewhere = |error: anyhow::Error| NoPlace::Elsewhere(one_line(&format!("{error:#}")));
         let url = self.source.url(ports).await.map_err(elsewhere)?;
         let (origin, path) = options::url(&url)
             .context("the URL that was given out")
@@ -222,25 +172,6 @@ impl Reach for Runtime {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn commands() {
-        let url = printed("echo http://h/$PFSPEC_PORTS", &[80, 81]).await;
-        assert_eq!(url.unwrap(), "http://h/80,81");
-        let table = [
-            ("true", "printed no URL"),
-            ("echo a b", "more than a URL"),
-            ("echo gone >&2; exit 3", "exit status: 3: gone"),
-            (
-                "echo \"who is canary-3f81\" >&2; exit 3",
-                "3: who is ***********",
-            ),
-        ];
-        for (command, expected) in table {
-            let text = printed(command, &[]).await.unwrap_err().to_string();
-            assert!(text.contains(expected), "{text}");
-        }
-    }
 
     #[tokio::test]
     async fn no_cri() {

@@ -42,13 +42,24 @@ fn expectations() {
         out.starts_with("PASS ") && out.contains("unexpected, FAIL is: we know"),
         "{out}"
     );
-    assert!(out.contains("1 unexpected passes"), "{out}");
+    assert!(out.contains(": 1 unexpected pass\n1 result in "), "{out}");
+    // Without the file it would pass again, and no more be said.
+    let again = format!(" --expect {path} --case {ONE}\n");
+    let (_, again_of) = out.split_once("\nAgain: pfspec ").expect(&out);
+    assert!(again_of.ends_with(&again), "{out}");
+    let words: Vec<&str> = again_of.split_whitespace().collect();
+    assert_eq!(said(&run(&words)).0, 1);
     let (code, out, error) = good(&["--allow-unexpected-pass"]);
     assert_eq!(code, 0, "{out}{error}");
     entry("FAIL", "expires = 2020-01-01\n");
     let (code, out, error) = bad(&[]);
     assert_eq!(code, 1, "{out}{error}");
     assert!(error.contains("has expired on 2020-01-01"), "{error}");
+    // What it says nothing of departs without it too.
+    assert!(
+        out.contains(": 1 departure\n") && !out.contains("--expect"),
+        "{out}"
+    );
     entry("PASS", "");
     assert_eq!(good(&[]).0, 0);
     entry("UNSUPPORTED", "");

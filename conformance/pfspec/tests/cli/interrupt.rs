@@ -56,14 +56,15 @@ fn nothing_is_made_for_nothing() {
     );
 }
 
+fn kill(pid: u32, signal: &str) {
+    let killed = Command::new("kill")
+        .args([signal, &pid.to_string()])
+        .status();
+    assert!(killed.unwrap().success());
+}
+
 #[test]
 fn interrupted_before_the_first_case() {
-    let kill = |pid: u32, signal: &str| {
-        let killed = Command::new("kill")
-            .args([signal, &pid.to_string()])
-            .status();
-        assert!(killed.unwrap().success());
-    };
     let start = |fake: &Fake, directory: &tempfile::TempDir| {
         let config = text(&fake.kubeconfig(directory.path()));
         let report = format!("json={}", text(&directory.path().join("a.json")));
@@ -180,14 +181,7 @@ fn interrupted() {
     until("the second case runs", || {
         fake.seen.load(Ordering::SeqCst) >= 4
     });
-    let pid = child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
+    kill(child.id(), "-INT");
     let (code, out, error) = said(&child.wait_with_output().unwrap());
     assert_eq!(code, 130, "{out}{error}");
     assert!(out.contains("Interrupted: cases are missing"), "{out}");
@@ -206,4 +200,78 @@ fn interrupted() {
         .into_iter()
         .filter(|path| path.extension().is_some_and(|end| end == "part"));
     assert_eq!(parts.count(), 0);
+}
+
+#[test]
+fn an_interrupted_replay() {
+    let directory = directory();
+    let path = text(&directory.path().join("a.json"));
+    let report = format!("json={path}");
+    let cases = [ONE, "spdy/frame/version-3@spdy"];
+    let first = run(&[&["server", "--report", &report], &cases[..]].concat());
+    assert_eq!(said(&first).0, 0);
+    // The first case is lost, the second waits.
+    let fake = Fake::new(|number, _, stream| {
+        if number > 0 {
+            hold(stream);
+        }
+    });
+    let url = format!("http://127.0.0.1:{}/p", fake.port);
+    let words = ["--no-preflight", "--patience", "60", "--replay", &path];
+    let child = pfspec(&[&["server", &url], &words[..]].concat())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("the second case is sent", || {
+        fake.seen.load(Ordering::SeqCst) >= 2
+    });
+    kill(child.id(), "-INT");
+    let (code, out, error) = said(&child.wait_with_output().unwrap());
+    assert_eq!(code, 130, "{out}{error}");
+    assert_eq!(out.matches("OTHER ").count(), 1, "{out}");
+    assert!(
+        out.contains("\nInterrupted: cases are missing.\nruntime at http")
+            && out.ends_with(
+                ": 0 answered the same, 0 with more behind it, 1 otherwise; 0 not sent\n"
+            ),
+        "{out}"
+    );
+}
+
+#[test]
+#[cfg(unix)]
+fn a_command_of_the_user_ends_too() {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+    // While it is asked whether anybody is there, and in a case.
+    for more in [&[][..], &["--no-preflight"]] {
+        let directory = directory();
+        let fifo = directory.path().join("fifo");
+        let made = Command::new("mkfifo").arg(&fifo).status();
+        assert!(made.unwrap().success());
+        // A child of the shell, and one of that.
+        let work = format!("exec 3>{}; sleep 600; true", text(&fifo));
+        let command = format!("({work}) & wait");
+        let child = pfspec(&["runtime", "--url-cmd", &command, ONE])
+            .args(more)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It can be opened once they have it open, and ends when none of them has it any more.
+        let (sender, told) = channel();
+        std::thread::spawn(move || {
+            let mut fifo = fs::File::open(fifo).unwrap();
+            sender.send("held").unwrap();
+            std::io::Read::read_to_end(&mut fifo, &mut Vec::new()).unwrap();
+            sender.send("free").unwrap();
+        });
+        let minute = Duration::from_secs(60);
+        assert_eq!(told.recv_timeout(minute), Ok("held"), "{more:?}");
+        kill(child.id(), "-INT");
+        let (code, out, error) = said(&child.wait_with_output().unwrap());
+        assert_eq!(code, 130, "{more:?}: {out}{error}");
+        assert_eq!(told.recv_timeout(minute), Ok("free"), "{more:?}");
+    }
 }

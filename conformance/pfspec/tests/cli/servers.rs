@@ -60,6 +60,57 @@ fn nobody_who_forwards() {
     }
 }
 
+/// What failed is said in one line, and of the server that is judged.
+#[test]
+fn who_is_not_there() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let plain = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            drop(stream.unwrap().write_all(b"no TLS\n"));
+        }
+    });
+    let kubelet = |port: u16| format!("https://127.0.0.1:{port}");
+    // Where nobody listens.
+    let (nobody, plain) = (kubelet(1), kubelet(plain));
+    let failing = "printf 'one\\ntwo\\n' >&2; exit 3";
+    for (words, code, line) in [
+        (
+            &["kubelet", &nobody, "--pod", "ns/web"][..],
+            1,
+            "FAIL ONE: expected a connection to the kubelet; got dial tcp 127.0.0.1:",
+        ),
+        (
+            &["kubelet", &plain, "--pod", "ns/web"],
+            1,
+            "FAIL ONE: expected a connection with TLS to the kubelet; got tls: ",
+        ),
+        (
+            &["server", &nobody, "--role", "runtime"],
+            1,
+            "FAIL ONE: expected a connection to the runtime; got dial tcp 127.0.0.1:",
+        ),
+        (
+            &["runtime", "--url-cmd", failing],
+            5,
+            "INCONCLUSIVE ONE: --url-cmd failed, exit status: 3: one; two\n",
+        ),
+    ] {
+        let (_, _, error) = said(&run(&[words, &[ONE]].concat()));
+        assert_eq!(error.lines().count(), 1, "{error}");
+        let more = ["--no-preflight", "--serves", "spdy", ONE];
+        let (got, out, other) = said(&run(&[words, &more].concat()));
+        assert_eq!(got, code, "{out}{other}");
+        assert!(out.starts_with(&line.replace("ONE", ONE)), "{line}: {out}");
+        for text in [out, error] {
+            assert!(
+                !text.contains("API server") && !text.contains("\\n"),
+                "{text}"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_bad_server() {
     let fake = Fake::saying("HTTP/1.1 500 Oops\r\nContent-Length: 4\r\n\r\n\u{1b}[2J");

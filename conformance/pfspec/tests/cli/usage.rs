@@ -106,7 +106,10 @@ fn usage() {
         ),
         (vec!["spec", "99.1"], "no clause \"99.1\""),
         (vec!["diff", &bad, &bad], "is no JSON report of pfspec"),
-        (vec!["frobnicate"], "unrecognized subcommand"),
+        (
+            vec!["frobnicate"],
+            "no subcommand and no case is named \"frobnicate\"; `pfspec list` shows all; `pfspec --help`",
+        ),
     ] {
         let (code, out, error) = said(&run(&arguments));
         assert_eq!(code, 2, "{arguments:?}: {out}{error}");
@@ -130,7 +133,19 @@ fn without_a_subcommand() {
         assert!(out.contains("RUN spdy/frame/version-3@spdy"), "{out}");
     }
     for (words, expected) in [
-        (&["sever"][..], "'server'"),
+        (&["sever"][..], "did you mean `pfspec server`"),
+        // Of cases too, behind subcommands.
+        (
+            &["served"],
+            "did you mean `pfspec server`, chan/nego/served, ",
+        ),
+        (
+            &["joind", "--slow"],
+            "named \"joind\"; did you mean ws/frame/joined, spdy/frame/joined",
+        ),
+        (&["joind"], "? `pfspec --help` shows"),
+        (&["joind"], "a target: `pfspec apiserver CASE`"),
+        (&["localhost:8080"], "a URL begins with http:// or https://"),
         (
             &["--jobs", "4", "apiserver"],
             "apiserver is a subcommand and comes first",

@@ -45,9 +45,22 @@ fn silent(stream: &mut TcpStream) {
     hold(stream);
 }
 
+/// A refusal behind which the server ends the connection, as it says, or does not.
+fn refuses(stream: &mut TcpStream) {
+    let head = "HTTP/1.1 500 Oops\r\nContent-Length: 2\r\nConnection: close\r\n\r\n";
+    drop(stream.write_all(format!("{head}no").as_bytes()));
+}
+
+fn refuses_and_waits(stream: &mut TcpStream) {
+    drop(stream.write_all(b"HTTP/1.1 500 Oops\r\nContent-Length: 2\r\n\r\nno"));
+    hold(stream);
+}
+
 #[test]
 fn each_is_told() {
-    let table: [(Answers, &str, &str, &str); 4] = [
+    let table: [(Answers, &str, &str, &str); 6] = [
+        (refuses, ONE, "fin", "FIN"),
+        (refuses_and_waits, ONE, "open", "still open"),
         (goaway, ONE, "fin", "GOAWAY status=0, then FIN"),
         (reset, ONE, "rst", "RST"),
         (

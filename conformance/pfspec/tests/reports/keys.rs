@@ -66,3 +66,40 @@ fn only_if_asked_for() {
     assert_eq!(said(&dry).0, 0);
     assert!(!path.exists());
 }
+
+#[test]
+#[cfg(unix)]
+fn of_nobody_else() {
+    use rustix::process::geteuid;
+    let directory = directory();
+    let path = directory.path().join("keys");
+    fs::write(&path, "").unwrap();
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let refused = |path: &std::path::Path, words: &str| {
+        let path = text(path);
+        let (code, out, error) = said(&run(&["server", ONE, "--keylog", &path]));
+        assert_eq!((code, out.as_str()), (2, ""), "{error}");
+        let start = format!("error: cannot write keys to {path}: ");
+        assert!(
+            error.starts_with(&start) && error.contains(words),
+            "{error}"
+        );
+    };
+    refused(&link, "it is a link, which may lead anywhere");
+    // One that leads nowhere is not followed to a new file either.
+    fs::remove_file(&path).unwrap();
+    refused(&link, "it is a link, which may lead anywhere");
+    assert!(!path.exists());
+    if geteuid().is_root() {
+        fs::write(&path, "").unwrap();
+        std::os::unix::fs::chown(&path, Some(65_534), None).unwrap();
+        refused(
+            &path,
+            "it belongs to user 65534, and this is user 0; name a file of your own",
+        );
+        assert_eq!(fs::read_to_string(&path).unwrap(), "");
+    } else {
+        eprintln!("SKIPPED: only root can give a file away");
+    }
+}
