@@ -250,8 +250,11 @@ pub(super) async fn forward<S: Socket>(
         // A socket that is there already is dealt with as one.
         biased;
         dialled = timeout(DIAL_TIMEOUT, dialer.dial(&pod, port)) => dialled,
-        // Nobody waits for it any more.
-        _ = poll_fn(|cx| data.poll_failed(cx)) => return,
+        // Nobody waits for it any more. What came in front of a reset is still for the pod (conformance/spec 8.24).
+        () = poll_fn(|cx| match data.poll_failed(cx) {
+            Poll::Ready(_) if data.held() == 0 => Poll::Ready(()),
+            _ => Poll::Pending,
+        }) => return,
     };
     let socket = match dialled {
         Ok(Ok(socket)) => socket,

@@ -413,6 +413,14 @@ async fn an_early_answer_to_an_upload_is_delivered() {
 
 /// A session of an old client with the node, and a pair of it, the error stream first.
 async fn pair_of_an_old_client(port: u16) -> (session::Session, session::Stream, session::Stream) {
+    pair_dialled(Loopback, port).await
+}
+
+/// Such a pair, whose port the node reaches that way.
+async fn pair_dialled(
+    dialer: impl Dial + 'static,
+    port: u16,
+) -> (session::Session, session::Stream, session::Stream) {
     let (a, b) = duplex(1 << 16);
     let (session, driver) = session::client(a, BytesMut::new(), Config::default()).unwrap();
     tokio::spawn(driver);
@@ -420,7 +428,7 @@ async fn pair_of_an_old_client(port: u16) -> (session::Session, session::Stream,
         b,
         BytesMut::new(),
         PodRef::new("n", "p", "u"),
-        Arc::new(Loopback),
+        Arc::new(dialer),
     ));
     let port = port.to_string();
     let headers = |kind| {
@@ -436,6 +444,48 @@ async fn pair_of_an_old_client(port: u16) -> (session::Session, session::Stream,
     error.shutdown().await.unwrap();
     let data = session.open(headers("data")).unwrap();
     (session, error, data)
+}
+
+/// As [`Loopback`], but it takes a while.
+struct Slow;
+
+impl Dial for Slow {
+    fn dial(
+        &self,
+        pod: &PodRef,
+        port: u16,
+    ) -> Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>> {
+        let dialled = Loopback.dial(pod, port);
+        Box::pin(async {
+            sleep(Duration::from_millis(300)).await;
+            dialled.await
+        })
+    }
+}
+
+/// A reset overtakes no bytes, also not while the pod is being dialled (conformance/spec 8.24); with none in front of
+/// it the pod hears of nothing.
+#[tokio::test]
+async fn a_reset_while_the_pod_is_dialled() {
+    for sent in [100_000, 0] {
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let port = pod(move |mut socket| {
+            let tell = tell.clone();
+            async move {
+                let mut got = Vec::new();
+                let read = socket.read_to_end(&mut got).await;
+                tell.send((read.map_err(|e| e.kind()), got.len())).unwrap();
+            }
+        })
+        .await;
+        let (_session, _error, mut data) = pair_dialled(Slow, port).await;
+        data.write_all(&vec![7; sent]).await.unwrap();
+        data.flush().await.unwrap();
+        data.reset(spdy::RstStatus::CANCEL);
+        let got = timeout(Duration::from_secs(2), told.recv()).await;
+        let expected = (sent > 0).then_some(Some((Err(ErrorKind::ConnectionReset), sent)));
+        assert_eq!(got.ok(), expected);
+    }
 }
 
 /// Such a pair of which the pod has said `bye` and closed, and which the node has ended too.
