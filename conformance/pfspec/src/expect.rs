@@ -277,6 +277,9 @@ pub struct Known {
     pub before: Option<Expectation>,
 }
 
+/// Begins the reason of an entry to which nobody has given one.
+const UNWRITTEN: &str = "baseline of ";
+
 /// A file of expectations from a run: everything that is no plain PASS, and `kept`. Entries that were there and still
 /// hold keep their reasons.
 #[must_use]
@@ -294,29 +297,37 @@ pub fn baseline(target: &str, known: &[Known], kept: &[Expectation]) -> String {
         }
         let before = one.before.as_ref();
         let before = before.filter(|before| before.verdict == one.verdict);
-        let reason = before.map_or_else(
-            || {
-                let detail: String = one.detail.chars().take(200).collect();
-                let colon = if detail.is_empty() { "" } else { ": " };
-                format!("baseline of {day}{colon}{detail}")
-            },
-            |before| before.reason.clone(),
-        );
-        text.push_str(&entry(&Expectation {
+        let unwritten = format!("{UNWRITTEN}{day}");
+        let reason = before.map_or(unwritten, |before| before.reason.clone());
+        // Not in the reason, which is printed beside what comes: that would stand there twice.
+        let came = if reason.starts_with(UNWRITTEN) {
+            one.detail.as_str()
+        } else {
+            ""
+        };
+        let entry = entry(&Expectation {
             case: one.name.clone(),
             verdict: one.verdict,
             seen: (!one.seen.is_empty()).then(|| one.seen.clone()),
             reason,
             issue: before.and_then(|before| before.issue.clone()),
             expires: before.and_then(|before| before.expires.clone()),
-        }));
+        });
+        let comment: String = came.chars().take(200).collect();
+        let comment = comment.replace(char::is_control, " ");
+        text.push('\n');
+        if !comment.is_empty() {
+            text.push_str(&format!("# {comment}\n"));
+        }
+        text.push_str(&entry);
     }
-    text.extend(kept.iter().map(entry));
+    let kept = kept.iter().map(|kept| format!("\n{}", entry(kept)));
+    text.extend(kept);
     text
 }
 
 fn entry(entry: &Expectation) -> String {
-    let mut text = String::from("\n[[expect]]\n");
+    let mut text = String::from("[[expect]]\n");
     let mut put = |key: &str, value: &str| {
         text.push_str(&format!("{key} = {}\n", toml::Value::from(value)));
     };
@@ -448,6 +459,10 @@ mod tests {
             before: None,
         };
         let text = baseline("a\nb", std::slice::from_ref(&known), &[]);
+        let lines = "\n# expected \"a\"; got '''b'''  [[expect]]\n[[expect]]\ncase = ";
+        assert!(text.contains(lines), "{text}");
+        let reason = format!("reason = \"baseline of {}\"\n", today());
+        assert!(text.ends_with(&reason), "{text}");
         let read = parse(&text);
         let entries = read.map(|all| all.entries).unwrap_or_default();
         assert_eq!(entries.len(), 1, "{text}");

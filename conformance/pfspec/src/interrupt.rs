@@ -5,6 +5,9 @@ use std::io::{IsTerminal as _, Write as _, stderr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
+/// What kept something from being made that an interrupt stopped.
+pub const INTERRUPTED: &str = "interrupted";
+
 /// How often the user has had enough, and what would stay behind if the program ended now.
 #[derive(Debug, Clone)]
 pub struct Interrupt {

@@ -4,7 +4,7 @@ use crate::case::{Case, Stop, Way};
 use crate::cli::{Choose, RunArgs, TagArg};
 use crate::exit::{Exit, Failure};
 use crate::expect::Expectations;
-use crate::interrupt::Interrupt;
+use crate::interrupt::{INTERRUPTED, Interrupt};
 use crate::keylog::KeyFile;
 use crate::probe::session::PATIENCE;
 use crate::replay::Replay;
@@ -137,7 +137,7 @@ async fn judged(
     let keys = log_keys(&args, &mut target, screen)?;
     let described = tokio::select! {
         described = describe(&target, args.profile) => described.map_err(|failure| on_one_line(&failure))?,
-        () = interrupt.wait() => return Ok(Exit::Interrupted),
+        () = interrupt.wait() => return Ok(before_the_first(&args, screen)),
     };
     // All that can be said without making anything comes before anything is made.
     let (cases, left) = chosen(&args, &catalogue, &described)?;
@@ -151,11 +151,16 @@ async fn judged(
         .reports
         .iter()
         .all(|wanted| wanted.file.is_some() || wanted.form == Form::Text);
+    if let Some(text) = described.makes() {
+        screen.say(&one_line(&text));
+    }
     let opened = match Box::pin(caught(described.make(interrupt))).await {
         // It has taken away what it made.
         Err(failure) if interrupt.is_there() => {
-            screen.say(&one_line(&failure.text));
-            return Ok(Exit::Interrupted);
+            if failure.text != INTERRUPTED {
+                screen.say(&one_line(&failure.text));
+            }
+            return Ok(before_the_first(&args, screen));
         }
         opened => Arc::new(opened.map_err(|failure| on_one_line(&failure))?),
     };
@@ -180,6 +185,16 @@ async fn judged(
         Some(text) => result.and_then(|_| Err(Failure::internal(text))),
         None => result,
     }
+}
+
+/// Says that an interrupt came too early for any report.
+fn before_the_first(args: &RunArgs, screen: &mut Screen) -> Exit {
+    let reports = match args.replay {
+        None => "; no report is written",
+        Some(_) => "",
+    };
+    screen.say(&format!("interrupted before the first case{reports}"));
+    Exit::Interrupted
 }
 
 /// Opens the file of `--keylog`, and says loudly what it gets.
@@ -208,7 +223,7 @@ async fn replayed(
     screen: &mut Screen,
 ) -> Result<Exit, Failure> {
     if !are_served(setting, interrupt).await? {
-        return Ok(Exit::Interrupted);
+        return Ok(before_the_first(&setting.args, screen));
     }
     let (target, args) = (&setting.target, &setting.args);
     Ok(replay
@@ -300,7 +315,7 @@ async fn with_target(
     screen: &mut Screen,
 ) -> Result<Exit, Failure> {
     if !are_served(setting, interrupt).await? {
-        return Ok(Exit::Interrupted);
+        return Ok(before_the_first(&setting.args, screen));
     }
     let started = SystemTime::now();
     let clock = Instant::now();

@@ -3,6 +3,7 @@
 
 mod answers;
 mod head;
+mod pings;
 mod play;
 
 use crate::case::{Case, Stop, Way};
@@ -119,8 +120,8 @@ impl Replay {
             let (name, reason) = (plain(&left.name), plain(&left.reason));
             screen.print(&format!("SKIP {name}: {reason}\n"));
         }
-        let mut cut = false;
-        for recording in &self.recordings {
+        let mut cut = None;
+        for (i, recording) in self.recordings.iter().enumerate() {
             let name = &recording.record.name;
             let outcome = if let Some(reason) = recording.missing() {
                 Outcome::Skipped(reason)
@@ -130,7 +131,7 @@ impl Replay {
                     biased;
                     outcome = self.one(recording, target, patience) => outcome,
                     () = interrupt.wait() => {
-                        cut = true;
+                        cut = Some(self.recordings.len() - i);
                         break;
                     }
                 };
@@ -159,16 +160,15 @@ impl Replay {
                 }
             }
         }
-        let missing = if cut {
-            "Interrupted: cases are missing.\n"
-        } else {
-            ""
-        };
+        let missing = cut.map_or_else(String::new, |left| {
+            let all = counted(self.recordings.len(), "case", "cases");
+            format!("Interrupted: {left} of {all} did not run to the end.\n")
+        });
         screen.print(&format!(
             "\n{missing}{}: {same} answered the same, {more} with more behind it, {other} otherwise; {skipped} not sent\n",
             plain(&target.name)
         ));
-        if cut {
+        if cut.is_some() {
             return Exit::Interrupted;
         }
         match (other, failed, same + more) {

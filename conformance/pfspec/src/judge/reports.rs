@@ -253,7 +253,7 @@ pub(super) fn finish(
     if let Some(directory) = &setting.args.wire_log {
         errors.extend(wire::write(document, directory).err());
     }
-    let text = summary(document);
+    let text = summary(document, setting.cases.len());
     if screen.gives_results {
         screen.print(&text);
     } else {
@@ -296,13 +296,21 @@ fn known(
     (known, kept)
 }
 
-fn summary(document: &Document) -> String {
+/// `wanted` is how many cases were to run.
+fn summary(document: &Document, wanted: usize) -> String {
     let (summary, run) = (&document.summary, &document.run);
     let mut text = String::from("\n");
-    if run.interrupted {
-        text.push_str("Interrupted: cases are missing.\n");
-    } else if run.stopped_early {
-        text.push_str("Stopped at the first departure: cases are missing.\n");
+    let why = match (run.interrupted, run.stopped_early) {
+        (true, _) => Some("Interrupted"),
+        (false, true) => Some("Stopped at the first departure"),
+        (false, false) => None,
+    };
+    if let Some(why) = why {
+        let all = counted(wanted, "case", "cases");
+        text.push_str(&match wanted.saturating_sub(summary.total) {
+            0 => format!("{why}: all of {all} ran, but not as often as asked.\n"),
+            missing => format!("{why}: {missing} of {all} did not run to the end.\n"),
+        });
     }
     text.push_str(&format!(
         "{}: {}\n{} in {:.1} s: {}; {} left out\nseed {}\n",

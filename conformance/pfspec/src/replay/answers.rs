@@ -1,6 +1,8 @@
 //! What a server has answered, so that two of them can be compared: by stream, since the order between streams is the
 //! server's to choose, and with the bytes of DATA and of channels joined, since frames and messages are too.
 
+use super::pings;
+use crate::probe::connection::End;
 use crate::probe::http::dechunk;
 use crate::probe::websocket::head_of;
 use crate::report::plain;
@@ -23,6 +25,7 @@ const FIELDS: [&str; 4] = [
 enum Part {
     Heads,
     Session,
+    Pings,
     Stream(u32),
     Channel(u8),
     Messages,
@@ -34,6 +37,7 @@ impl Part {
         match self {
             Self::Heads => "HTTP".to_owned(),
             Self::Session => "session".to_owned(),
+            Self::Pings => "PINGs".to_owned(),
             Self::Stream(id) => format!("stream {id}"),
             Self::Channel(number) => format!("channel {number}"),
             Self::Messages => "WebSocket".to_owned(),
@@ -43,7 +47,7 @@ impl Part {
 }
 
 #[derive(Debug, Clone)]
-enum Answer {
+pub(super) enum Answer {
     Text(String),
     /// A frame or a body, which is one of this text and these bytes, as far as they are known.
     Whole(String, Vec<u8>),
@@ -56,7 +60,7 @@ enum Answer {
 }
 
 impl Answer {
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         match self {
             Self::Text(text) => plain(text),
             Self::Whole(text, bytes) => {
@@ -130,7 +134,11 @@ pub(super) struct Came<'a> {
 
 /// The answers on one connection.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Answers(BTreeMap<Part, Vec<Answer>>);
+pub(super) struct Answers {
+    parts: BTreeMap<Part, Vec<Answer>>,
+    /// The SPDY to which they are the answers.
+    pub(super) sent: Vec<u8>,
+}
 
 impl Answers {
     /// Adds one. `tunnelled` says that SPDY travels in the messages, which may be cut anywhere then.
@@ -139,7 +147,7 @@ impl Answers {
             && !tunnelled
             && let Some((channel, payload, length)) = message(came)
         {
-            let all = self.0.entry(Part::Channel(channel)).or_default();
+            let all = self.parts.entry(Part::Channel(channel)).or_default();
             join(all, &payload, length, false);
             return;
         }
@@ -156,10 +164,12 @@ impl Answers {
             ("transport", _) => Part::End,
             ("websocket", _) if tunnelled && !came.text.contains("Close") => return,
             ("spdy", Some(id)) if of_stream => Part::Stream(id),
+            ("spdy", _) if kind == "PING" => Part::Pings,
             ("spdy", _) => Part::Session,
             _ => Part::Messages,
         };
-        let all = self.0.entry(part).or_default();
+        let part_is_end = part == Part::End;
+        let all = self.parts.entry(part).or_default();
         if came.layer == "spdy" && kind == "DATA" {
             const HEAD: usize = 8;
             let new = came.bytes.get(HEAD..).unwrap_or_default();
@@ -170,6 +180,7 @@ impl Answers {
             all.push(match came.layer {
                 "http" => of_http(came),
                 "websocket" => Answer::Whole(came.text.to_owned(), came.bytes.to_vec()),
+                _ if part_is_end => Answer::Text(ending(came.text)),
                 _ => Answer::Text(came.text.to_owned()),
             });
         }
@@ -182,21 +193,21 @@ impl Answers {
             |answer: &Answer| matches!(answer, Answer::Text(text) if text.starts_with("101"));
         let only =
             |(part, all): (&Part, &Vec<Answer>)| *part == Part::Heads && !all.iter().any(switches);
-        !self.0.is_empty() && self.0.iter().all(only)
+        !self.parts.is_empty() && self.parts.iter().all(only)
     }
 
     /// How many there are.
     pub(super) fn count(&self) -> usize {
-        self.0.values().map(Vec::len).sum()
+        self.parts.values().map(Vec::len).sum()
     }
 
     fn of(&self, part: &Part) -> &[Answer] {
-        self.0.get(part).map_or(&[], Vec::as_slice)
+        self.parts.get(part).map_or(&[], Vec::as_slice)
     }
 
     /// Whether as much has come as of the other.
     pub(super) fn covers(&self, other: &Self) -> bool {
-        other.0.iter().all(|(part, wanted)| {
+        other.parts.iter().all(|(part, wanted)| {
             let came = self.of(part);
             let last = wanted.len().saturating_sub(1);
             match (came.get(last), wanted.get(last)) {
@@ -210,28 +221,36 @@ impl Answers {
     /// What the other has otherwise: from the first difference of each part on, `-` before and `+` now.
     pub(super) fn difference(&self, other: &Self, connection: usize) -> Difference {
         let mut difference = Difference::default();
-        let parts: BTreeSet<_> = self.0.keys().chain(other.0.keys()).collect();
+        let parts: BTreeSet<_> = self.parts.keys().chain(other.parts.keys()).collect();
         for part in parts {
             let (before, now) = (self.of(part), other.of(part));
             // How a connection ended that nobody read to its end is not known.
             if *part == Part::End && before.is_empty() {
                 continue;
             }
-            let same = before.iter().zip(now).take_while(|(a, b)| a.is_same(b));
-            let same = same.count();
-            if same == before.len() && same == now.len() {
+            let (gone, new, is_other);
+            if *part == Part::Pings {
+                let is_whole = !self.of(&Part::End).is_empty();
+                (gone, new) = pings::changes(before, now, &self.sent, is_whole);
+                is_other = !gone.is_empty();
+            } else {
+                let same = before.iter().zip(now).take_while(|(a, b)| a.is_same(b));
+                let same = same.count();
+                let rest = |all: &[Answer]| all.get(same..).unwrap_or_default().to_vec();
+                (gone, new) = (rest(before), rest(now));
+                is_other = match (gone.as_slice(), new.first()) {
+                    ([], _) => false,
+                    ([last], Some(now)) => !now.continues(last),
+                    _ => true,
+                };
+            }
+            if gone.is_empty() && new.is_empty() {
                 continue;
             }
+            difference.is_other |= is_other;
             let text = &mut difference.text;
             text.push_str(&format!("  connection {connection}, {}\n", part.name()));
-            let rest = before.get(same..).unwrap_or_default();
-            difference.is_other |= match (rest, now.get(same)) {
-                ([], _) => false,
-                ([last], Some(now)) => !now.continues(last),
-                _ => true,
-            };
-            for (sign, all) in [('-', before), ('+', now)] {
-                let rest = all.get(same..).unwrap_or_default();
+            for (sign, rest) in [('-', gone), ('+', new)] {
                 for answer in rest.iter().take(SHOWN) {
                     text.push_str(&format!("  {sign} {}\n", answer.text()));
                 }
@@ -254,6 +273,16 @@ pub(super) struct Difference {
     pub(super) text: String,
     /// Something came instead of something else. Else only more has come, behind where the run before stopped reading.
     pub(super) is_other: bool,
+}
+
+/// With or without close_notify is one ending: the same server does both, as its last write and its end race.
+fn ending(text: &str) -> String {
+    let cut = text == End::Cut.to_string();
+    if cut {
+        End::Closed.to_string()
+    } else {
+        text.to_owned()
+    }
 }
 
 /// A head by its status and [`FIELDS`], or a body by its bytes, however its chunks are cut.
@@ -436,6 +465,35 @@ mod tests {
         }
         // Without any answer it is all that there is.
         assert!(answers(&[end]).difference(&answers(&[]), 1).is_other);
+    }
+
+    #[test]
+    fn endings_and_pings() {
+        let closed = ("transport", "connection closed", &b""[..]);
+        let cut = (
+            "transport",
+            "connection closed without close_notify of TLS",
+            &b""[..],
+        );
+        let [three, five] = ["PING 3", "PING 5"].map(|text| ("spdy", text, &b""[..]));
+        let (a, b) = (
+            answers(&[three, five, cut]),
+            answers(&[five, three, closed]),
+        );
+        assert_eq!(a.difference(&b, 1), Difference::default());
+        assert_eq!(b.difference(&a, 1), Difference::default());
+        let reset = ("transport", "connection reset", &b""[..]);
+        assert!(a.difference(&answers(&[three, five, reset]), 1).is_other);
+        assert!(a.difference(&answers(&[three, three, cut]), 1).is_other);
+        // Not read to its end.
+        let (mut a, b) = (answers(&[three]), answers(&[five]));
+        assert!(a.difference(&b, 1).is_other);
+        a.sent = [
+            [0x80, 3, 0, 6, 0, 0, 0, 4, 0, 0, 0, 3],
+            [0x80, 3, 0, 6, 0, 0, 0, 4, 0, 0, 0, 5],
+        ]
+        .concat();
+        assert_eq!(a.difference(&b, 1), Difference::default());
     }
 
     #[test]

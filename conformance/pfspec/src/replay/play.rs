@@ -56,6 +56,7 @@ impl<'a> Player<'a> {
             those.map(|step| step.connection).collect()
         };
         let (spdy, websocket) = (on("spdy"), on("websocket"));
+        let mut sent: BTreeMap<usize, Vec<u8>> = BTreeMap::new();
         for step in steps {
             let number = step.connection;
             let in_messages = websocket.contains(&number);
@@ -74,6 +75,10 @@ impl<'a> Player<'a> {
                     );
                 }
                 continue;
+            }
+            if matches!(step.layer.as_str(), "spdy" | "raw") {
+                let bytes = unhex(&step.hex).unwrap_or_default();
+                sent.entry(number).or_default().extend(bytes);
             }
             let ends = step.layer == "transport" && step.text == "half-close";
             // What travels in messages stands there twice.
@@ -98,8 +103,9 @@ impl<'a> Player<'a> {
             let usual = self.replay.path.as_deref().filter(|_| !self.replay.once);
             line.send(step, usual).await;
         }
-        for line in self.lines.values_mut() {
+        for (number, line) in &mut self.lines {
             line.wait(self.patience).await;
+            line.recorded.sent = sent.remove(number).unwrap_or_default();
         }
         Ok(())
     }

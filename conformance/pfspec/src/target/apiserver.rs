@@ -258,6 +258,21 @@ impl ApiServerArgs {
 }
 
 impl Known<'_> {
+    /// What will be made, if there is no pod.
+    pub(super) fn makes(&self) -> Option<String> {
+        let args = self.args;
+        let place = match &args.namespace {
+            Some(namespace) => format!("namespace {namespace}"),
+            None => "a namespace of its own".to_owned(),
+        };
+        self.there.is_none().then(|| {
+            format!(
+                "no --pod: making a pod of image {} in {place}, taken away afterwards",
+                args.pod_image
+            )
+        })
+    }
+
     /// Makes the pod if it has to. An interrupt ends that, and takes away what was made.
     ///
     /// # Errors

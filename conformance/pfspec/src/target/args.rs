@@ -67,6 +67,15 @@ impl Described<'_> {
         }
     }
 
+    /// What will be made in the user's cluster, if anything is.
+    #[must_use]
+    pub fn makes(&self) -> Option<String> {
+        match &self.0 {
+            State::There(_) => None,
+            State::ToMake(known) => known.makes(),
+        }
+    }
+
     /// Makes it the target. An interrupt ends that, and takes away what was made.
     ///
     /// # Errors

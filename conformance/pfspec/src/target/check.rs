@@ -211,6 +211,16 @@ fn no_place(target: &Target, none: NoPlace) -> Unusable {
             );
             Unusable::new(Trouble::Connect, text)
         }
+        NoPlace::Elsewhere(text) if text.contains("to the proxy: ") => {
+            let advice = match target.role {
+                Role::Gateway => {
+                    "check --proxy-url, or the proxy of the kubeconfig or the environment"
+                }
+                Role::Node | Role::Runtime => "check --proxy-url",
+            };
+            let text = format!("{}: {text}; {advice}", target.name);
+            Unusable::new(Trouble::Address, text)
+        }
         NoPlace::NotOffered(text) | NoPlace::Elsewhere(text) => {
             Unusable::new(Trouble::Address, format!("{}: {text}", target.name))
         }
@@ -295,6 +305,10 @@ fn refused(target: &Target, answer: &Answer, again: bool, log: &Log) -> Unusable
             ),
         ),
         404 | 410 => {
+            let what = match target.role {
+                Role::Gateway | Role::Node => "no such pod",
+                Role::Runtime => "no such pod, or a URL that has expired",
+            };
             let advice = match target.role {
                 Role::Gateway => "check --pod: the pod has to be there and to run",
                 Role::Node => "check --pod: the pod has to run on this node (and --uid)",
@@ -302,10 +316,7 @@ fn refused(target: &Target, answer: &Answer, again: bool, log: &Log) -> Unusable
                     "check the path; a runtime's URL serves once, within a minute: use --cri SOCKET or --url-cmd"
                 }
             };
-            (
-                Trouble::NotFound,
-                format!("no such pod, or a URL that has expired: {said}; {advice}"),
-            )
+            (Trouble::NotFound, format!("{what}: {said}; {advice}"))
         }
         _ if answer.text().contains("HTTP request to an HTTPS server") => (
             Trouble::NotHttp,

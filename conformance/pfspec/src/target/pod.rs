@@ -1,6 +1,6 @@
 //! A pod of the judge's own, and its namespace: made, waited for, taken away again.
 
-use crate::interrupt::Interrupt;
+use crate::interrupt::{INTERRUPTED, Interrupt};
 use anyhow::{Context as _, bail};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{DeleteParams, PostParams};
@@ -66,7 +66,7 @@ impl Made {
 async fn pause(interrupt: &Interrupt, time: Duration) -> anyhow::Result<()> {
     tokio::select! {
         biased;
-        () = interrupt.wait() => bail!("interrupted"),
+        () = interrupt.wait() => bail!(INTERRUPTED),
         () = sleep(time) => Ok(()),
     }
 }

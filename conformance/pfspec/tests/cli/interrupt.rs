@@ -99,6 +99,9 @@ fn interrupted_before_the_first_case() {
         let (code, out, error) = said(&child.wait_with_output().unwrap());
         assert_eq!(code, 130, "{signal}: {out}{error}");
         assert!(!has(&asked, "POST"), "{signal}");
+        let words = "interrupted before the first case; no report is written";
+        assert!(error.contains(words), "{error}");
+        assert!(!directory.path().join("a.json").exists());
     }
     // While it makes the pod: the second one ends it at once, and says what stays.
     let directory = directory();
@@ -110,6 +113,9 @@ fn interrupted_before_the_first_case() {
     kill(child.id(), "-INT");
     let mut error = std::io::BufReader::new(child.stderr.take().unwrap());
     let mut said = String::new();
+    std::io::BufRead::read_line(&mut error, &mut said).unwrap();
+    let words = "no --pod: making a pod of image ";
+    assert!(said.starts_with(words), "{said}");
     std::io::BufRead::read_line(&mut error, &mut said).unwrap();
     assert!(
         said.contains("again to end at once and leave namespace pfspec-x1"),
@@ -184,7 +190,10 @@ fn interrupted() {
     kill(child.id(), "-INT");
     let (code, out, error) = said(&child.wait_with_output().unwrap());
     assert_eq!(code, 130, "{out}{error}");
-    assert!(out.contains("Interrupted: cases are missing"), "{out}");
+    assert!(
+        out.contains("Interrupted: 6 of 7 cases did not run to the end."),
+        "{out}"
+    );
     let document = Document::read(&directory.path().join("a.json")).unwrap();
     assert!(document.run.interrupted);
     assert_eq!(document.results.len(), 1, "{out}");
@@ -231,7 +240,7 @@ fn an_interrupted_replay() {
     assert_eq!(code, 130, "{out}{error}");
     assert_eq!(out.matches("OTHER ").count(), 1, "{out}");
     assert!(
-        out.contains("\nInterrupted: cases are missing.\nruntime at http")
+        out.contains("\nInterrupted: 1 of 2 cases did not run to the end.\nruntime at http")
             && out.ends_with(
                 ": 0 answered the same, 0 with more behind it, 1 otherwise; 0 not sent\n"
             ),
@@ -272,6 +281,8 @@ fn a_command_of_the_user_ends_too() {
         kill(child.id(), "-INT");
         let (code, out, error) = said(&child.wait_with_output().unwrap());
         assert_eq!(code, 130, "{more:?}: {out}{error}");
+        let early = error.contains("interrupted before the first case");
+        assert_eq!(early, more.is_empty(), "{error}");
         assert_eq!(told.recv_timeout(minute), Ok("free"), "{more:?}");
     }
 }

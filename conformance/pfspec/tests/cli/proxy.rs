@@ -234,7 +234,7 @@ fn a_proxy_that_does_not() {
         (
             format!("http://canary-user:x@127.0.0.1:{nobody}"),
             3,
-            "to the proxy: ",
+            "; check --proxy-url",
         ),
         (of("ftp"), 2, "a proxy begins with http:// or socks5://"),
         (of("https"), 2, "not supported yet"),

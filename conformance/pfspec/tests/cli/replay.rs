@@ -94,7 +94,7 @@ fn other_answers() {
     for line in [
         "  connection 1, stream 1\n  - SYN_REPLY 1",
         "\n  + RST_STREAM 3 REFUSED_STREAM\n",
-        "  connection 1, session\n  - PING 1\n  + nothing\n",
+        "  connection 1, PINGs\n  - PING 1\n  + nothing\n",
     ] {
         assert!(out.contains(line), "{line}: {out}");
     }

@@ -43,7 +43,7 @@ fn nobody_who_forwards() {
         ),
         (
             of("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"),
-            "a URL that has expired: 404",
+            "no such pod: 404",
         ),
         (
             of("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"),
