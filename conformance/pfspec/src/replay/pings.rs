@@ -34,9 +34,8 @@ pub(super) fn changes(
         for counts in [&mut gone, &mut new] {
             let mut pairs = pairs;
             for (text, count) in counts {
-                let mut limit = sent.get(text).copied().unwrap_or_default();
-                let most = limit;
-                pairs -= take(count, &mut limit, pairs.min(most));
+                let mut those = sent.get(text).copied().unwrap_or_default();
+                pairs -= take(count, &mut those, pairs);
             }
         }
     }

@@ -8,7 +8,7 @@ use pfspec::report::model::Document;
 use serde_json::Value;
 use std::fs;
 use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
@@ -61,6 +61,12 @@ fn kill(pid: u32, signal: &str) {
         .args([signal, &pid.to_string()])
         .status();
     assert!(killed.unwrap().success());
+}
+
+/// Code, output and errors of a child behind Ctrl-C.
+fn ctrl_c(child: Child) -> (i32, String, String) {
+    kill(child.id(), "-INT");
+    said(&child.wait_with_output().unwrap())
 }
 
 #[test]
@@ -187,8 +193,7 @@ fn interrupted() {
     until("the second case runs", || {
         fake.seen.load(Ordering::SeqCst) >= 4
     });
-    kill(child.id(), "-INT");
-    let (code, out, error) = said(&child.wait_with_output().unwrap());
+    let (code, out, error) = ctrl_c(child);
     assert_eq!(code, 130, "{out}{error}");
     assert!(
         out.contains("Interrupted: 6 of 7 cases did not run to the end."),
@@ -235,8 +240,7 @@ fn an_interrupted_replay() {
     until("the second case is sent", || {
         fake.seen.load(Ordering::SeqCst) >= 2
     });
-    kill(child.id(), "-INT");
-    let (code, out, error) = said(&child.wait_with_output().unwrap());
+    let (code, out, error) = ctrl_c(child);
     assert_eq!(code, 130, "{out}{error}");
     assert_eq!(out.matches("OTHER ").count(), 1, "{out}");
     assert!(
@@ -278,8 +282,7 @@ fn a_command_of_the_user_ends_too() {
         });
         let minute = Duration::from_secs(60);
         assert_eq!(told.recv_timeout(minute), Ok("held"), "{more:?}");
-        kill(child.id(), "-INT");
-        let (code, out, error) = said(&child.wait_with_output().unwrap());
+        let (code, out, error) = ctrl_c(child);
         assert_eq!(code, 130, "{more:?}: {out}{error}");
         let early = error.contains("interrupted before the first case");
         assert_eq!(early, more.is_empty(), "{error}");
